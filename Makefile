@@ -1,0 +1,28 @@
+# Each target is complete from a fresh clone: it sets up what it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+.PHONY: setup demo test test-slow lint bench
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: setup
+	$(BIN)/python -m scaling.sweep sweeps/quickstart.yaml --runtime.out=out/quickstart/runs
+	$(BIN)/python -m analysis.report out/quickstart/runs --out out/quickstart
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+bench: setup
+	$(BIN)/python -m benchmarks

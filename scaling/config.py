@@ -1,0 +1,177 @@
+"""The configuration of one run: how it is read, and the identities made from it. No torch.
+
+Defaults < YAML files in order < flags; the same flags come from a W&B agent's ${args}. `runtime` says where and how
+fast, never what: it is in no identity.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+from jsonargparse.typing import register_type
+from pydantic import BaseModel, ValidationError
+
+from scaling import sizes
+from scaling.fields import ExperimentConfig
+
+SCIENCE_VERSION = 1  # raised when a configuration field is added or a recorded number changes its meaning
+TRAINING_VERSION = 1  # raised only when training itself changes
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+register_type(Fraction, str, lambda value: Fraction(str(value)))
+
+
+class ConfigError(ValueError):
+    """One line for the user: the key, the value, what is allowed."""
+
+
+PURPOSE = """Train and measure one small diffusion model. Example:
+python -m scaling.train --config configs/digits.yaml --model.width=16 --data.duplication.copies=8"""
+
+
+def load(argv: Sequence[str] | None, program: str = "scaling.train") -> ExperimentConfig:
+    """The resolved configuration that these flags describe; argv None = the command line's.
+
+    Raises ConfigError (one line) on anything that is no configuration; --help and --print_config end the program.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    config = build(given([flag for flag in argv if flag != "--print_config"], program))
+    if "--print_config" in argv:
+        print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), end="")
+        raise SystemExit(0)
+    return config
+
+
+def given(argv: Sequence[str], program: str = "scaling.train") -> dict:
+    """What YAML files and flags say, as a nested mapping without the defaults; raises ConfigError."""
+    parser = ArgumentParser(
+        prog=program, description=PURPOSE, allow_abbrev=False, exit_on_error=False, print_config=None
+    )
+    parser.add_argument("--config", action="config", help="YAML file; repeatable, later ones win")
+    parser.add_argument("--print_config", action="store_true", help="print the resolved configuration and exit")
+    parser.add_class_arguments(ExperimentConfig, None)
+    flags = [re.sub(r"=None$", "=null", flag) for flag in argv]  # W&B writes None where YAML says null
+    try:
+        tree = parser.parse_args(flags, defaults=False).as_dict()
+    except ArgumentError as error:
+        raise ConfigError(_line_for(str(error))) from None
+    tree.pop("config", None)
+    return tree
+
+
+def build(tree: Mapping[str, object]) -> ExperimentConfig:
+    """The resolved configuration of a nested mapping; raises ConfigError naming key, value and what is allowed."""
+    try:
+        return resolve(ExperimentConfig.model_validate(tree))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        key = max((known for known in keys() if f"{key}.".startswith(f"{known}.")), key=len, default=key)
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(unknown_key(".".join(str(part) for part in first["loc"]))) from None
+        message = first["msg"].removeprefix("Value error, ")
+        about_key = first["type"] == "value_error" and re.match(r"[a-z_.]+=", message)
+        raise ConfigError(message if about_key else f"{key}={first['input']}: {message}") from None
+    except ValueError as error:  # no rung for model.params
+        raise ConfigError(str(error)) from None
+
+
+def put(tree: Mapping[str, object], key: str, value: object) -> dict:
+    """The nested mapping with the dotted key set; raises ConfigError on an unknown key."""
+    if key not in set(keys()) | set(sections()):
+        raise ConfigError(unknown_key(key))
+    return _put_inside(tree, key, value)
+
+
+def _put_inside(tree: Mapping[str, object], key: str, value: object) -> dict:
+    name, _, rest = key.partition(".")
+    return {**tree, name: _put_inside(tree.get(name) or {}, rest, value) if rest else value}
+
+
+def _walk(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, bool]]:
+    for name, field in model.model_fields.items():
+        nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        yield prefix + name, nested
+        if nested:
+            yield from _walk(field.annotation, f"{prefix}{name}.")
+
+
+def keys() -> list[str]:
+    """The dotted name of every configuration field."""
+    return [key for key, nested in _walk(ExperimentConfig) if not nested]
+
+
+def sections() -> list[str]:
+    return [key for key, nested in _walk(ExperimentConfig) if nested]
+
+
+def unknown_key(key: str) -> str:
+    """One line for a key that does not exist, with the nearest that does."""
+    known = keys() + sections()
+    near = difflib.get_close_matches(key, known, 1, 0.6)
+    near = near or [full for full in known if full.rpartition(".")[2] == key.rpartition(".")[2]]
+    return f"{key}: no such configuration key; " + (f"did you mean {near[0]}?" if near else "--help lists them all")
+
+
+def _line_for(message: str) -> str:
+    """jsonargparse's many-line message as one line that names key, value and what is allowed."""
+    if found := re.match(r"Group '(.*)' does not accept option '(.*)'", message):
+        return unknown_key(f"{found[1]}.{found[2]}")
+    if found := re.match(r"unrecognized arguments: (\S+)", message):
+        flag = found[1].partition("=")[0]
+        return unknown_key(flag.removeprefix("--")) if flag.startswith("--") else f"{flag}: flags are --KEY=VALUE"
+    found = re.match(r'Parser key "([\w.]+)":', message)
+    value = re.findall(r"(?:Got|Given) value: (.*)", message)
+    if found and value and found[1] in keys():
+        try:
+            build(put({}, found[1], yaml.safe_load(value[-1])))
+        except (ConfigError, yaml.YAMLError) as error:
+            return " ".join(str(error).split())
+        return f"{found[1]}={value[-1]}: not written as its type wants (whole numbers without exponent, lists as [a,b])"
+    return " ".join(message.split())
+
+
+def resolve(config: ExperimentConfig) -> ExperimentConfig:
+    """The same run with model.params replaced by the width of the nearest rung."""
+    if config.model.params is None:
+        return config
+    varying = config.train.sigma.law != "fixed"
+    width = sizes.nearest_width(config.model, config.data.image_size, config.model.params, varying_sigma=varying)
+    return config.model_copy(update={"model": config.model.model_copy(update={"params": None, "width": width})})
+
+
+def canonical(config: ExperimentConfig, *, without: tuple[str, ...] = ()) -> str:
+    """Canonical JSON of all but `runtime` and the dotted keys in `without`; raises ValueError on NaN or infinity."""
+    tree = resolve(config).model_dump(mode="json", exclude={"runtime"})
+    for key in without:
+        *path, last = key.split(".")
+        section = tree
+        for name in path:
+            section = section[name]
+        del section[last]
+    return json.dumps(tree, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _digest(text: str, version: int) -> str:
+    return hashlib.sha256(f"{text}{version}".encode()).hexdigest()[:12]
+
+
+def run_id(config: ExperimentConfig) -> str:
+    """First 12 hex digits of SHA-256 over the canonical configuration and SCIENCE_VERSION."""
+    return _digest(canonical(config), SCIENCE_VERSION)
+
+
+def cell_id(config: ExperimentConfig) -> str:
+    """The run without its seed and fold: replicates share it."""
+    return _digest(canonical(config, without=("seed", "data.fold")), SCIENCE_VERSION)
+
+
+def train_id(config: ExperimentConfig) -> str:
+    """What training depends on: runs that share it have the same weights."""
+    return _digest(canonical(config, without=("evaluate", "model.prune")), TRAINING_VERSION)

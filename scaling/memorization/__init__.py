@@ -1,0 +1,1 @@
+"""Instruments: every meaning of "memorized", each with its null."""

@@ -1,0 +1,71 @@
+"""The convolutional U-Net: diffusers' UNet2DModel at any width, with its skips kept or zeroed."""
+
+from fractions import Fraction
+from math import floor
+
+from diffusers import UNet2DModel
+from torch import Tensor, nn
+
+from scaling.sizes import head_size, norm_groups
+
+
+class UNet(nn.Module):
+    """x [B C H W], noise [B], labels [B] or None -> [B C H W]. `model` is saved and loaded by diffusers as it is."""
+
+    def __init__(
+        self,
+        width: int,
+        channel_mult: list[int],
+        blocks: int,
+        attention: bool,
+        skips: Fraction,
+        image_size: int,
+        channels: int,
+        n_labels: int,
+    ) -> None:
+        super().__init__()
+        self.labelled = n_labels > 0
+        lower = len(channel_mult) - 1
+        kind = "Attn" if attention else ""
+        self.model = UNet2DModel(
+            sample_size=image_size,
+            in_channels=channels,
+            out_channels=channels,
+            block_out_channels=[width * mult for mult in channel_mult],
+            layers_per_block=blocks,
+            norm_num_groups=norm_groups(width),
+            down_block_types=["DownBlock2D"] + [f"{kind}DownBlock2D"] * lower,
+            up_block_types=[f"{kind}UpBlock2D"] * lower + ["UpBlock2D"],
+            add_attention=attention,
+            attention_head_dim=head_size(width, channel_mult),
+            num_class_embeds=n_labels or None,
+        )
+        self._keep_skips(skips)
+
+    def _keep_skips(self, share: Fraction) -> None:
+        """Zero the outermost skip tensors, so that floor(share x their number), the deepest, are kept."""
+        per_block = [len(block.resnets) for block in self.model.up_blocks]  # deepest first, as they are used
+        kept = floor(share * sum(per_block))
+        for block, count in zip(self.model.up_blocks, per_block, strict=True):
+            alive = min(max(kept, 0), count)
+            kept -= count
+            if alive < count:
+                block.register_forward_pre_hook(_zero_all_but(alive), with_kwargs=True)
+
+    def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.model(x, noise, class_labels=labels if self.labelled else None, return_dict=False)[0]
+
+    def time_weights(self) -> list[Tensor]:
+        """The weights of the time embedding: the two layers and their projections into every residual layer."""
+        return [weight for name, weight in self.model.named_parameters() if "time_emb" in name]
+
+
+def _zero_all_but(alive: int):
+    """A hook that zeroes the skip tensors of an up block but the `alive` first used, which are the tuple's last."""
+
+    def hook(_module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        hidden, skips, *rest = args
+        gated = tuple(s if at >= len(skips) - alive else s * 0 for at, s in enumerate(skips))
+        return (hidden, gated, *rest), kwargs
+
+    return hook

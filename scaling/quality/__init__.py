@@ -1,0 +1,1 @@
+"""How good the samples are: distances between samples and held-out images in a named feature space."""

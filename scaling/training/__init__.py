@@ -1,0 +1,1 @@
+"""One run: Lightning glue between data, denoiser, instruments and store."""

@@ -1,6 +1,6 @@
 """Random numbers on any device as a pure function of (seed, stream, index): Philox4x32-10 in integer tensor operations.
 
-The bits are equal on CPU and GPU; a normal number may differ there in the last place of its float32 logarithm or cosine.
+The bits are equal on CPU and GPU; a normal number may differ in the last place of its logarithm or cosine.
 """
 
 from math import pi

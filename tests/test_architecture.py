@@ -1,0 +1,127 @@
+"""The rules of structure (design.md section 1), run: who may import whom, and what stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCALING = {
+    0: {"schema", "config", "fields", "sizes", "flops", "atomic", "code_version"},
+    1: {"data", "models", "diffusion"},
+    2: {"memorization", "quality", "store", "checkpoints", "lock", "tables"},
+    3: {"training"},
+    4: {"sweep"},  # an engine runs cells, so it stands above training
+    5: {"train", "sweep.__main__", "status", "collect"},
+}
+ANALYSIS = {
+    1: {"table", "laws", "rates"},
+}
+
+
+def modules(package: str) -> dict[str, Path]:
+    paths = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / package).rglob("*.py")}
+    return {name.removesuffix(".__init__"): path for path, name in paths.items()}
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file names in an import, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def room(module: str, layers: dict[int, set[str]]) -> tuple[int, str] | None:
+    """Layer and file or folder of a module: the longest entry that is its beginning."""
+    name = module.partition(".")[2]
+    found = [
+        (len(entry), layer, entry)
+        for layer, entries in layers.items()
+        for entry in entries
+        if name == entry or name.startswith(f"{entry}.")
+    ]
+    return max(found)[1:] if found else None
+
+
+def test_scaling_imports_only_from_lower_layers():
+    known = modules("scaling")
+    for module, path in known.items():
+        if module == "scaling" or path.name == "__init__.py":
+            assert not imports(path), f"{path}: __init__ is a docstring"
+            continue
+        here = room(module, SCALING)
+        assert here, f"{module}: give it a layer in this test and in the README"
+        for target in imports(path) & set(known):
+            there = room(target, SCALING)
+            if there is None:
+                continue
+            sibling = there[1] == here[1] or (there[0] == here[0] and {here[1], there[1]}.isdisjoint(folders()))
+            assert there[0] < here[0] or sibling, f"{module} (layer {here[0]}) imports {target} (layer {there[0]})"
+
+
+def folders() -> set[str]:
+    return {path.parent.name for path in (ROOT / "scaling").glob("*/__init__.py")}
+
+
+@pytest.mark.parametrize("package", ["scaling", "analysis"])
+def test_no_circles(package):
+    known = modules(package)
+    edges = {
+        module: {t for t in imports(path) & set(known) if t != module and known[t].name != "__init__.py"}
+        for module, path in known.items()
+    }
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, f"circle: {' -> '.join((*trail, module))}"
+        if module not in done:
+            for target in edges[module]:
+                visit(target, (*trail, module))
+            done.add(module)
+
+    for module in edges:
+        visit(module, ())
+
+
+def test_analysis_needs_no_torch_and_nothing_of_scaling_but_its_schema():
+    for module, path in modules("analysis").items():
+        for target in imports(path):
+            assert target.partition(".")[0] not in {"torch", "diffusers", "pytorch_lightning"}, f"{module}: {target}"
+            if target.startswith("scaling"):
+                assert target == "scaling" or target.startswith("scaling.schema"), f"{module}: {target}"
+
+
+def test_scaling_never_imports_analysis():
+    for module, path in modules("scaling").items():
+        assert not any(target.partition(".")[0] == "analysis" for target in imports(path)), module
+
+
+LIGHT = [
+    "scaling.schema",
+    "scaling.config",
+    "scaling.train",
+    "scaling.status",
+    "scaling.collect",
+    "scaling.sweep.__main__",
+    "analysis.laws",
+    "analysis.report",
+    "analysis.fit",
+]
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_light_modules_bring_no_torch(module):
+    code = f"import sys, {module}; sys.exit(bool({{'torch', 'pytorch_lightning', 'diffusers'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_no_rooms_for_everything():
+    names = {path.stem for package in ("scaling", "analysis") for path in (ROOT / package).rglob("*")}
+    assert not names & {"utils", "util", "helpers", "common", "misc", "core"}

@@ -32,7 +32,7 @@ class FoldConfig(Section):
     """part of the pool that is left out of training, with all its copies; null = nothing"""
     of: Annotated[int, Field(ge=2)] = 2
     """number of parts"""
-    split: NonNegative = 0
+    split: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """key of the partition (with the draw)"""
 
     @model_validator(mode="after")
@@ -98,9 +98,9 @@ class DataConfig(Section):
     """unique training images (256 if neither is given)"""
     n_train: Annotated[int, Field(ge=2)] | None = None
     """training images, copies included; given exactly when duplication.fix = n_train"""
-    holdout: Annotated[int, Field(ge=2)] = 512
+    holdout: Annotated[int, Field(ge=2)] = 256
     """held-out images"""
-    draw: NonNegative | None = None
+    draw: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     """key of the order of the source's images; null = the seed"""
     noise_draws: Positive | None = None
     """null: fresh noise at every step; m: that many frozen draws an image"""
@@ -183,7 +183,7 @@ class SigmaConfig(Section):
 
 class TrainConfig(Section):
     images: Positive | None = None
-    """length in training images (102,400 if neither is given)"""
+    """length in training images (204,800 if neither is given)"""
     epochs: Positive | None = None
     """length in epochs over n_train"""
     batch_size: Positive = 64
@@ -206,7 +206,7 @@ class TrainConfig(Section):
     @classmethod
     def _default_length(cls, values: object) -> object:
         if isinstance(values, Mapping) and values.get("images") is None and values.get("epochs") is None:
-            return {**values, "images": 102_400}
+            return {**values, "images": 204_800}
         return values
 
     @model_validator(mode="after")
@@ -241,6 +241,8 @@ class EvaluateConfig(Section):
     """lower end of the log-density bound; null = the source's"""
     basin_sigma: Annotated[float, Field(gt=0)] | None = None
     """noise level from which basin recovery starts; null = the source's collapse level"""
+    basin_images: Positive = 64
+    """images that basin recovery starts from, equally many of each stratum; as many held-out ones"""
     prompts: Positive = 64
     """prompted extraction: images prompted"""
     contexts: list[Context] = ["1/2"]

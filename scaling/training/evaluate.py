@@ -45,7 +45,7 @@ class EvaluateCallback(pl.Callback):
         *,
         steps: list[int],
         measured: set[int],
-        measure: Callable[[int, list[Tensor], Tensor, Tensor], Mapping[str, object]],
+        measure: Callable[[int, Mapping[str, Tensor], Tensor, Tensor], Mapping[str, object]],
         checkpoints: Checkpoints,
         checkpoint_every: float,
         progress: Callable[[Mapping[str, object]], None],
@@ -75,13 +75,11 @@ class EvaluateCallback(pl.Callback):
             self._evaluate(module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: DenoiserModule, *_: object) -> None:
-        now = time.monotonic()
         if module.step in self.steps:
             self._evaluate(module)
-        elif now - self.saved > self.checkpoint_every or self.stopping.signum is not None:
+        elif time.monotonic() - self.saved > self.checkpoint_every or self.stopping.signum is not None:
             self._save(module)
-        if now - self.shown > PROGRESS_SECONDS:
-            self.shown = now
+        if time.monotonic() - self.shown > PROGRESS_SECONDS:
             self._show(module)
         if self.stopping.signum is not None:
             trainer.should_stop = True
@@ -101,12 +99,15 @@ class EvaluateCallback(pl.Callback):
         self._show(module)
 
     def _finite_sums(self, module: DenoiserModule) -> Tensor:
+        """The sums of losses on the host; raises Diverged, so that nothing non-finite is measured or kept."""
         sums = module.sums.cpu().clone()
-        if sums[3] >= 0:
+        finite = torch.stack([weight.isfinite().all() for weight in module.weights]).all()
+        if sums[3] >= 0 or not finite:
+            step = int(sums[3]) if sums[3] >= 0 else module.step
+            what = "loss" if sums[3] >= 0 else "weights"
             raise Diverged(
-                f"the loss became non-finite at step {int(sums[3])} "
-                f"({int(sums[3]) * module.config.batch_size:,} images_seen): lower train.lr={module.config.lr:g} "
-                f"or lengthen train.warmup_images={module.config.warmup_images}"
+                f"the {what} became non-finite at step {step} ({step * module.config.batch_size:,} images_seen): "
+                f"lower train.lr={module.config.lr:g} or lengthen train.warmup_images={module.config.warmup_images}"
             )
         return sums
 
@@ -140,6 +141,7 @@ class EvaluateCallback(pl.Callback):
 
     def _show(self, module: DenoiserModule) -> None:
         batch, now = module.config.batch_size, time.monotonic()
+        self.shown = now
         training_seconds = max(now - self.started - self.measuring_seconds, 1e-9)
         rate = (module.step - self.first_step) * batch / training_seconds
         sums = self._finite_sums(module)

@@ -1,6 +1,7 @@
 """One run from its configuration to its records: the table of contents of training."""
 
 import copy
+import logging
 import signal
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,16 +19,17 @@ from scaling.diffusion.denoiser import Denoiser
 from scaling.fields import ExperimentConfig, RuntimeConfig
 from scaling.models.ladder import build
 from scaling.store import RunStore
+from scaling.training.bench import Bench
 from scaling.training.data import StepData
-from scaling.training.evaluate import Diverged, EvaluateCallback, Stopping
-from scaling.training.measure import Laboratory
+from scaling.training.evaluate import EvaluateCallback, Stopping
+from scaling.training.laboratory import Laboratory
 from scaling.training.module import DenoiserModule
 from scaling.training.points import evaluation_steps, total_steps
 
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its notes on hardware and loggers tell us nothing
+
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 Progress = Callable[[Mapping[str, object]], None]
-
-__all__ = ["Diverged", "train"]
 
 
 def train(config: ExperimentConfig, store: RunStore, progress: Progress | None = None) -> None:
@@ -38,14 +40,16 @@ def train(config: ExperimentConfig, store: RunStore, progress: Progress | None =
     """
     device = choose_device(config.runtime)
     torch.set_num_threads(config.runtime.threads)
-    data = assemble(config, load_images(config.data.source, config.data.image_size, config.data.channels))
+    images = load_images(config.data.source, config.data.image_size, config.data.channels)
+    data = assemble(config, images)
     steps = evaluation_steps(config.evaluate, config.train, data.n_train)
     images_total = steps[-1] * config.train.batch_size
     store.check_data(data.data_sha256)
     store.set_status("running", images_total=images_total)
     report = partial(_report, store, progress or (lambda state: None))
     denoiser = make_denoiser(config, data)
-    laboratory = Laboratory(config, data, store, copy.deepcopy(denoiser).to(device))
+    bench = Bench.of(config, data, images, device)
+    laboratory = Laboratory(config, data, bench, store, copy.deepcopy(denoiser).to(device))
     if not _measure_trained(config, store, steps, laboratory, report):
         _fit(config, data, store, steps, denoiser.to(device), laboratory, report)
     laboratory.save_model()
@@ -85,7 +89,7 @@ def _fit(
     store: RunStore,
     steps: list[int],
     denoiser: Denoiser,
-    laboratory: "Laboratory",
+    laboratory: Laboratory,
     report: Progress,
 ) -> None:
     device = next(denoiser.parameters()).device
@@ -145,7 +149,7 @@ def _trainer(config: ExperimentConfig, device: torch.device, callback: pl.Callba
 
 
 def _measure_trained(
-    config: ExperimentConfig, store: RunStore, steps: list[int], laboratory: "Laboratory", report: Progress
+    config: ExperimentConfig, store: RunStore, steps: list[int], laboratory: Laboratory, report: Progress
 ) -> bool:
     """Measure the weights of a finished run of the same training instead of training again; False if there is none."""
     donor = store.donor(train_id(config))
@@ -158,7 +162,7 @@ def _measure_trained(
         tensors, meta = load_weights(donor / "weights" / f"{images}.safetensors")
         sums = torch.tensor(meta["sums"], dtype=torch.float64)
         if images not in measured:
-            state = laboratory(step, list(tensors.values()), sums, before)
+            state = laboratory(step, tensors, sums, before)
             report({**state, "images_seen": images, "images_total": steps[-1] * batch})
         before = sums
     return True

@@ -27,7 +27,7 @@ def test_defaults_then_files_in_order_then_flags(tmp_path):
     first.write_text("seed: 1\nmodel: {width: 4}\ntrain: {lr: 1e-4}\n")
     second.write_text("model: {width: 8}\n")
     config = load(["--config", str(first), "--config", str(second), "--seed=3"])
-    assert (config.seed, config.model.width, config.train.lr, config.data.holdout) == (3, 8, 1e-4, 512)
+    assert (config.seed, config.model.width, config.train.lr, config.data.holdout) == (3, 8, 1e-4, 256)
 
 
 def test_a_wandb_agents_flags_mean_the_same():

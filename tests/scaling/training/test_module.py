@@ -22,7 +22,9 @@ def module(total_steps: int = 6, **train) -> DenoiserModule:
     tones = np.random.default_rng(0).integers(0, 256, (40, 1, 1, 1))
     pixels = np.broadcast_to(tones, (40, 1, 8, 8)).astype(np.uint8)  # one grey each: easy to denoise
     images = ImageSet(pixels, np.full(40, -1), 0, "0" * 64, 0)
-    config = configure({"data": {"n_unique": 16, "holdout": 8}, "model": {"width": 2}, "train": {"batch_size": 8, **train}})
+    config = configure(
+        {"data": {"n_unique": 16, "holdout": 8}, "model": {"width": 2}, "train": {"batch_size": 8, **train}}
+    )
     data = assemble(config, images)
     network = build(config.model, image_size=8, channels=1, n_labels=0, seed=0)
     denoiser = Denoiser(network, mean=data.mean, sigma_data=data.std)
@@ -31,7 +33,8 @@ def module(total_steps: int = 6, **train) -> DenoiserModule:
 
 
 def fit(made: DenoiserModule, first: int = 0) -> DenoiserModule:
-    trainer = pl.Trainer(accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = pl.Trainer(accelerator="cpu", max_epochs=1, **quiet)
     trainer.fit(made, datamodule=StepData(first, made.total_steps))
     return made
 
@@ -53,7 +56,9 @@ def test_the_optimised_loss_is_the_weighted_loss_of_the_batch():
     made = module()
     batch = made.batches.at(2)
     noisy = batch.clean + batch.sigma.view(-1, 1, 1, 1) * batch.noise
-    expected = weighted_loss(made.denoiser(noisy, batch.sigma), batch.clean, batch.sigma, made.denoiser.sigma_data).mean()
+    expected = weighted_loss(
+        made.denoiser(noisy, batch.sigma), batch.clean, batch.sigma, made.denoiser.sigma_data
+    ).mean()
     assert torch.equal(made.training_step(2), expected)
     torch.testing.assert_close(made.sums[:3].tolist(), [expected.item(), expected.item() ** 2, 1.0])
 

@@ -1,0 +1,97 @@
+"""Rows that follow the schema, and tables of them: what may be written, and how it is typed in parquet and csv.
+
+pyarrow is imported where a table is made: checking a row needs the standard library only.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scaling.atomic import replace_file
+from scaling.schema import IDENTITY, KEYS, NESTED, TABLES, Column, SchemaError, own_columns
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+def complete_row(table: str, row: Mapping[str, object], identity: Mapping[str, object] | None = None) -> dict:
+    """The row with every column of its table in order, None where it names none.
+
+    identity: the identity columns of a nested row, which itself carries only its own columns; the result then too.
+    Raises SchemaError on an unknown column, a wrong type, NaN or infinity, and a count beyond its trials.
+    """
+    columns = TABLES[table] if identity is None else own_columns(table)
+    if unknown := sorted(set(row) - {column.name for column in columns}):
+        raise SchemaError(f"{table}.{unknown[0]}: no such column; scaling/schema.py lists them")
+    made = {column.name: _value(table, column, row.get(column.name)) for column in columns}
+    everything = {**(identity or {}), **made}
+    for key in KEYS[table]:
+        if everything[key] is None:
+            raise SchemaError(f"{table}.{key} is empty: a row needs {', '.join(KEYS[table])}")
+    for column in columns:
+        _check_count(table, column, everything)
+    return made
+
+
+def _value(table: str, column: Column, value: object) -> object:
+    """The value as its column's type; numpy scalars become Python's."""
+    value = value.item() if hasattr(value, "item") else value
+    if column.type is float and type(value) is int:
+        value = float(value)
+    if value is None or (type(value) is column.type and (column.type is not float or math.isfinite(value))):
+        return value
+    if type(value) is float and not math.isfinite(value):
+        raise SchemaError(f"{table}.{column.name}={value}: not a number; what was not measured is None")
+    raise SchemaError(f"{table}.{column.name}={value!r}: {type(value).__name__}, wanted {column.type.__name__}")
+
+
+def _check_count(table: str, column: Column, row: Mapping[str, object]) -> None:
+    count, trials = row[column.name], row.get(column.trials) if column.trials else None
+    if column.trials is None or count is None:
+        return
+    if trials is None:
+        raise SchemaError(f"{table}.{column.name}={count}: {column.trials}, the number it is out of, is empty")
+    if not 0 <= count <= trials:
+        raise SchemaError(f"{table}.{column.name}={count}: not within 0 and {column.trials}={trials}")
+
+
+def complete_record(record: Mapping[str, object]) -> dict:
+    """One evaluation: its evals row with the strata, noise_levels and prompts rows nested in it, each completed.
+
+    Raises SchemaError as `complete_row`, on an unknown table, and where two nested rows have the same key.
+    """
+    if unknown := sorted(set(record) - {"evals", *NESTED}):
+        raise SchemaError(f"{unknown[0]}: no such table in a record; it has evals, {', '.join(NESTED)}")
+    evals = complete_row("evals", record.get("evals") or {})
+    identity = {column.name: evals[column.name] for column in IDENTITY}
+    made = {"evals": evals}
+    for table in NESTED:
+        made[table] = [complete_row(table, row, identity) for row in record.get(table) or []]
+        keys = [tuple(row[key] for key in KEYS[table] if key in row) for row in made[table]]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise SchemaError(f"{table}: two rows for {', '.join(KEYS[table][2:])} = {twice[0]}")
+    return made
+
+
+def typed(table: str, rows: Iterable[Mapping[str, object]]) -> "pyarrow.Table":
+    """The rows as an arrow table with every column of the schema in its type, nullable, also where there is no row."""
+    import pyarrow as pa
+
+    kinds = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
+    fields = pa.schema([(column.name, kinds[column.type]) for column in TABLES[table]])
+    return pa.Table.from_pylist(list(rows), schema=fields)
+
+
+def write_parquet(path: Path, table: "pyarrow.Table") -> None:
+    """Whole or not at all; raises OSError."""
+    import pyarrow.parquet as parquet
+
+    replace_file(path, lambda file: parquet.write_table(table, file))
+
+
+def write_csv(path: Path, table: "pyarrow.Table") -> None:
+    """Whole or not at all, missing values empty; raises OSError."""
+    import pyarrow.csv as csv
+
+    replace_file(path, lambda file: csv.write_csv(table, file))

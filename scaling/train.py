@@ -1,0 +1,82 @@
+"""`python -m scaling.train --config F [--key=value …]`: one run; repeated, it says it is done; interrupted, it goes on.
+
+Exit codes: 0 done, 1 the run failed, 2 the configuration or input is wrong, 3 another process is writing the run,
+128 + signal when stopped (a checkpoint is written).
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from scaling.config import ConfigError, load, run_id
+from scaling.data.duplication import plan
+from scaling.fields import ExperimentConfig
+from scaling.store import Busy, RunStore, StoreError
+from scaling.training.points import evaluation_steps
+
+DONE, FAILED, WRONG, BUSY = 0, 1, 2, 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    try:
+        config = load(argv)
+        check(config)
+        if status := RunStore.finished(config):
+            print(f"run {run_id(config)} is done: {status['images_seen']:,} images seen, in {folder(config)}")
+            if config.runtime.logger == "none":
+                return DONE
+        with RunStore.open(config) as store:
+            limit_threads(config.runtime.threads)
+            return run(config, store, printer(config))
+    except Busy as error:
+        return complain(error, BUSY)
+    except (ConfigError, StoreError) as error:
+        return complain(error, WRONG)
+
+
+def check(config: ExperimentConfig) -> None:
+    """Raises ConfigError on what needs no image to be seen: an unreachable duplication, points beyond the end."""
+    evaluation_steps(config.evaluate, config.train, plan(config.data).n_train)
+
+
+def folder(config: ExperimentConfig) -> str:
+    return os.path.join(config.runtime.out, run_id(config))
+
+
+def limit_threads(threads: int) -> None:
+    """Libraries read these when they are imported, so before torch is."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+
+
+def printer(config: ExperimentConfig) -> Callable[[Mapping[str, object]], None] | None:
+    from scaling.training.progress import Printer
+
+    return Printer(f"run {run_id(config)}") if config.runtime.progress else None
+
+
+def run(config: ExperimentConfig, store: RunStore, progress: Callable[[Mapping[str, object]], None] | None) -> int:
+    """Train and measure in this process, with the store open; what the user must mend becomes one line and exit 2."""
+    from scaling.data.sources import SourceError
+    from scaling.training.evaluate import Diverged  # torch and Lightning arrive only now
+    from scaling.training.run import train
+
+    try:
+        train(config, store, progress)
+    except (ConfigError, SourceError, StoreError) as error:
+        store.set_status("failed", reason=str(error))
+        return complain(error, WRONG)
+    except Diverged as error:
+        store.set_status("failed", reason=str(error))
+        return complain(f"run {store.run_id}: {error}", FAILED)
+    print(f"run {store.run_id} done, in {store.folder}")
+    return DONE
+
+
+def complain(error: Exception | str, code: int) -> int:
+    print(f"scaling.train: {error}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

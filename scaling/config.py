@@ -16,6 +16,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 from jsonargparse.typing import register_type
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from scaling import sizes
 from scaling.fields import ExperimentConfig
@@ -94,21 +95,35 @@ def _put_inside(tree: Mapping[str, object], key: str, value: object) -> dict:
     return {**tree, name: _put_inside(tree.get(name) or {}, rest, value) if rest else value}
 
 
-def _walk(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, bool]]:
+def _walk(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo, bool]]:
+    """(dotted name, field, whether it is a section) of every field."""
     for name, field in model.model_fields.items():
         nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        yield prefix + name, nested
+        yield prefix + name, field, nested
         if nested:
             yield from _walk(field.annotation, f"{prefix}{name}.")
 
 
 def keys() -> list[str]:
     """The dotted name of every configuration field."""
-    return [key for key, nested in _walk(ExperimentConfig) if not nested]
+    return [key for key, _, nested in _walk(ExperimentConfig) if not nested]
 
 
 def sections() -> list[str]:
-    return [key for key, nested in _walk(ExperimentConfig) if nested]
+    return [key for key, _, nested in _walk(ExperimentConfig) if nested]
+
+
+def readme_rows() -> str:
+    """Markdown table rows of every configuration field, as README.md shows them."""
+    tree = build({}).model_dump(mode="json")
+    rows = []
+    for key, field, nested in _walk(ExperimentConfig):
+        if not nested:
+            default = tree
+            for name in key.split("."):
+                default = default[name]
+            rows.append(f"| `{key}` | `{json.dumps(default)}` | {' '.join(field.description.split())} |")
+    return "\n".join(rows)
 
 
 def unknown_key(key: str) -> str:

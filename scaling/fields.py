@@ -24,7 +24,9 @@ NonNegative = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True
+    )
 
 
 class FoldConfig(Section):
@@ -187,6 +189,7 @@ class TrainConfig(Section):
     epochs: Positive | None = None
     """length in epochs over n_train"""
     batch_size: Positive = 64
+    """training images a step"""
     lr: Annotated[float, Field(gt=0)] = 2e-3
     """peak learning rate at width 16"""
     lr_width_exponent: float = 0.0
@@ -196,10 +199,13 @@ class TrainConfig(Section):
     warmup_images: NonNegative = 6_400
     """the rate rises linearly over this many images, whatever the length of the run"""
     optimizer: Literal["adamw", "sgd"] = "adamw"
+    """sgd has momentum 0.9"""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """of the optimizer"""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = 0.05
     """averaging time of the measured weights as a share of the images seen; null = raw weights"""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """of the network's arithmetic in training; mixed below fp32"""
     sigma: SigmaConfig = SigmaConfig()
 
     @model_validator(mode="before")
@@ -234,23 +240,23 @@ class EvaluateConfig(Section):
     draws: Annotated[int, Field(ge=2)] = 16
     """noise levels J of a loss, one draw each"""
     density_levels: Annotated[int, Field(ge=2)] = 64
-    """noise levels of the log-density bound"""
+    """noise levels of the log-density bound (its instrument is still to come)"""
     density_draws: Positive = 1
-    """noise draws a level of the log-density bound"""
+    """noise draws a level of the log-density bound (its instrument is still to come)"""
     sigma_min: Annotated[float, Field(gt=0)] | None = None
-    """lower end of the log-density bound; null = the source's"""
+    """lower end of the log-density bound; null = the source's (its instrument is still to come)"""
     basin_sigma: Annotated[float, Field(gt=0)] | None = None
     """noise level from which basin recovery starts; null = the source's collapse level"""
     basin_images: Positive = 64
     """images that basin recovery starts from, equally many of each stratum; as many held-out ones"""
     prompts: Positive = 64
-    """prompted extraction: images prompted"""
+    """prompted extraction: images prompted (its instrument is still to come)"""
     contexts: list[Context] = ["1/2"]
-    """prompted extraction: known part"""
+    """prompted extraction: known part (its instrument is still to come)"""
     rounds: Positive = 10
-    """prompted extraction: resampling rounds a level"""
+    """prompted extraction: resampling rounds a level (its instrument is still to come)"""
     cycles: Positive = 10
-    """cyclic attack: cycles a chain"""
+    """cyclic attack: cycles a chain (its instrument is still to come)"""
 
 
 class RuntimeConfig(Section):
@@ -263,6 +269,7 @@ class RuntimeConfig(Section):
     compile: bool = False
     """torch.compile the network (worth it on GPU only)"""
     logger: Literal["none", "wandb"] = "none"
+    """wandb: show the run there too; what is true stays in the run folder"""
     wandb_mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     """auto: online where a key is found, else offline"""
     progress: bool = True

@@ -22,7 +22,7 @@ from scaling.store import RunStore
 from scaling.training.bench import Bench
 from scaling.training.data import StepData
 from scaling.training.evaluate import EvaluateCallback, Stopping
-from scaling.training.laboratory import Laboratory
+from scaling.training.laboratory import Laboratory, Listener
 from scaling.training.module import DenoiserModule
 from scaling.training.points import evaluation_steps, total_steps
 
@@ -32,8 +32,12 @@ PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 Progress = Callable[[Mapping[str, object]], None]
 
 
-def train(config: ExperimentConfig, store: RunStore, progress: Progress | None = None) -> None:
+def train(
+    config: ExperimentConfig, store: RunStore, progress: Progress | None = None, listener: Listener | None = None
+) -> None:
     """Train and measure the run, from where it stands to its end; every record is on disk when this returns.
+
+    listener: told each new record and its arrays once they are on disk.
 
     Raises Diverged, and ConfigError, StoreError or SourceError for what the user must mend. SIGTERM and SIGINT write a
     checkpoint and raise SystemExit(128 + signal).
@@ -49,7 +53,7 @@ def train(config: ExperimentConfig, store: RunStore, progress: Progress | None =
     report = partial(_report, store, progress or (lambda state: None))
     denoiser = make_denoiser(config, data)
     bench = Bench.of(config, data, images, device)
-    laboratory = Laboratory(config, data, bench, store, copy.deepcopy(denoiser).to(device))
+    laboratory = Laboratory(config, data, bench, store, copy.deepcopy(denoiser).to(device), listener)
     if not _measure_trained(config, store, steps, laboratory, report):
         _fit(config, data, store, steps, denoiser.to(device), laboratory, report)
     laboratory.save_model()

@@ -1,0 +1,255 @@
+"""W&B as a view of a run's records: everything is sent from a thread of its own, so that training never waits for it.
+
+The truth is evals.jsonl. A history row has images_seen as its axis; the numbers of the evals row under their column
+names; those of the strata as `strata/<copies>/<column>`; and `record`, the evaluation's whole record as JSON text
+({"evals": row, "strata": rows, "noise_levels": rows, "prompts": rows}), from which the tables can be made again. What
+goes wrong is one line on standard error, and the run goes on. wandb (seconds, 200 MB) is imported by the thread alone.
+"""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from math import ceil, isfinite, sqrt
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from scaling.config import canonical, cell_id, resolve, run_id, train_id
+from scaling.fields import ExperimentConfig
+from scaling.schema import GALLERY, NESTED
+
+PROJECT = "diffusion-memorization-scaling"  # unless the user, a settings file or a sweep names one
+TAG_CHARACTERS = 64  # W&B refuses longer tags
+CLOSE_SECONDS = 20.0  # of waiting for the thread; less than the 30 s an agent leaves between SIGTERM and SIGKILL
+INIT_SECONDS = FINISH_SECONDS = 15.0  # less: wandb holds the interpreter's end back until they are over
+CELL_PIXELS, GAP_PIXELS, CAPTION_PIXELS = 64, 2, 14  # gallery: smallest side of an image, space between, text below
+
+
+class Evaluation(NamedTuple):
+    """What one call of `log` hands to the thread."""
+
+    evals: Mapping[str, object]
+    nested: Mapping[str, Sequence[Mapping[str, object]]]
+    gallery: Mapping[str, np.ndarray] | None
+
+
+class Close(NamedTuple):
+    exit_code: int
+    preempting: bool
+
+
+def open_view(config: ExperimentConfig, *, images_total: int) -> "WandbView":
+    """The run's view, opening in the background. images_total: images_seen at the end of the run, kept in its config.
+
+    runtime.wandb_mode: auto is what WANDB_MODE or wandb's settings files say; online without a key is offline.
+    """
+    wanted = config.runtime.wandb_mode
+    folder = Path(config.runtime.out) / run_id(config)
+    return WandbView(None if wanted == "auto" else wanted, run_arguments(config, images_total), folder)
+
+
+def run_arguments(config: ExperimentConfig, images_total: int) -> dict[str, object]:
+    """What wandb.init is told about the run: no path, nothing of `runtime`, nothing from the environment.
+
+    Under an agent, or with WANDB_RUN_ID, the environment says which run this is.
+    """
+    config = resolve(config)
+    run, cell, design = run_id(config), cell_id(config), config.data.duplication
+    copies = f" x{design.copies}" if design.copies else ""
+    identity = {"run_id": run, "cell_id": cell, "train_id": train_id(config), "images_total": images_total}
+    arguments = {
+        "config": json.loads(canonical(config)) | identity,
+        "name": f"{config.model.family}-{config.model.width} {design.design}{copies} seed {config.seed} {run}",
+        "group": cell,
+        "job_type": "train",
+        "tags": [tag[:TAG_CHARACTERS] for tag in (config.data.source, config.model.family, design.design)],
+        "resume": "allow",
+    }
+    return arguments if {"WANDB_RUN_ID", "WANDB_SWEEP_ID"} & set(os.environ) else arguments | {"id": run}
+
+
+class WandbView:
+    """A W&B run, written by a daemon thread. No method raises or waits for W&B, but for `close`, which has a limit.
+
+    mode: online, offline or disabled; None: what the user's environment says. folder: the run's folder.
+    """
+
+    def __init__(self, mode: str | None, arguments: Mapping[str, object], folder: Path) -> None:
+        self._mode, self._arguments, self._folder = mode, arguments, folder
+        self._queue: SimpleQueue[Evaluation | Close] = SimpleQueue()
+        self._doing, self._mute = "starting wandb", False
+        self._thread = Thread(target=self._work, name="wandb-view", daemon=True)
+        if mode != "disabled":
+            self._thread.start()
+
+    def log(
+        self,
+        evals: Mapping[str, object],
+        strata: Sequence[Mapping[str, object]] = (),
+        noise_levels: Sequence[Mapping[str, object]] = (),
+        prompts: Sequence[Mapping[str, object]] = (),
+        gallery: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """Send one evaluation: its evals row, the nested rows with their own columns, and arrays as in schema.GALLERY.
+
+        Rows that an online run has already (up to its last images_seen) are left out: a resumed run logs all its
+        records again, and those that a killed process lost arrive. Rows and arrays must not be changed afterwards.
+        """
+        if self._thread.is_alive():
+            self._queue.put(Evaluation(evals, dict(zip(NESTED, (strata, noise_levels, prompts), strict=True)), gallery))
+
+    def close(self, exit_code: int = 0, *, preempting: bool = False) -> None:
+        """End the run, at most CLOSE_SECONDS from now. preempting: an agent is to give it out again."""
+        if not self._thread.is_alive():
+            return
+        self._queue.put(Close(exit_code, preempting))
+        self._thread.join(CLOSE_SECONDS)
+        if self._thread.is_alive():
+            self._give_up(
+                f"not everything was sent within {CLOSE_SECONDS:g} s (still {self._doing}); "
+                f"the records are in {self._folder}, and the same command again sends them"
+            )
+
+    # -- the thread --------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            if (run := self._open()) is None:
+                return
+            self._doing = "sending"
+            arrived = run.summary.get("images_seen", -1) if run.resumed else -1
+            while isinstance(item := self._queue.get(), Evaluation):
+                self._send(run, item, arrived)
+            self._finish(run, item)
+        except (Exception, SystemExit) as error:  # wandb.teardown ends the program if its service process failed
+            self._give_up(f"{_line(error)}; the run goes on without it, and its records are in {self._folder}")
+
+    def _open(self) -> object | None:
+        """The W&B run; None where the user has W&B disabled."""
+        import wandb
+
+        self._doing = "connecting"
+        known = self._settings()
+        if known.mode == "disabled":
+            return None
+        why = ""
+        if known.mode not in ("offline", "dryrun"):
+            try:
+                # Asks the server, for at most 10 s: wandb.init alone would prompt, or wait for minutes.
+                if wandb.login(prompt=False, verify=True):
+                    return self._start("online", known)
+                why = "no API key found; "
+            except (wandb.Error, TimeoutError) as error:
+                why = f"{_line(error)}; "
+                wandb.teardown()  # its service process holds the id of a run that could not begin
+        run = self._start("offline", self._settings())
+        self._say(f"{why}this run is logged offline; to send it: {_sync(run)}")
+        return run
+
+    def _settings(self) -> object:
+        """What wandb knows from the environment and its settings files; from here on it prints nothing."""
+        import wandb
+
+        given = {} if self._mode is None else {"mode": self._mode}
+        return wandb.setup(wandb.Settings(silent=True, console="off", **given)).settings
+
+    def _start(self, mode: str, known: object) -> object:
+        import wandb
+
+        own = {} if known.project or "WANDB_SWEEP_ID" in os.environ else {"project": PROJECT}
+        if "WANDB_DIR" not in os.environ:
+            self._folder.mkdir(parents=True, exist_ok=True)  # wandb would take a temporary folder for a missing one
+            own["dir"] = str(self._folder)
+        limits = {"init_timeout": INIT_SECONDS, "finish_timeout": FINISH_SECONDS, "finish_timeout_raises": True}
+        settings = wandb.Settings(reinit="create_new", **limits)  # create_new: a worker's runs stay apart
+        run = wandb.init(**self._arguments, **own, mode=mode, settings=settings)
+        run.define_metric("images_seen")
+        run.define_metric("record", step_metric="images_seen", hidden=True, summary="none")
+        run.define_metric("*", step_metric="images_seen")
+        return run
+
+    def _send(self, run: object, evaluation: Evaluation, arrived: int) -> None:
+        import wandb
+
+        if evaluation.evals["images_seen"] <= arrived:
+            return
+        row = history_row(evaluation.evals, evaluation.nested)
+        if evaluation.gallery and len(evaluation.gallery[GALLERY[0]]):
+            caption = "left: generated; right: nearest training image; below: gap ratio, copies of that image"
+            row["gallery"] = wandb.Image(gallery_grid(evaluation.gallery), caption=caption)
+        run.log(row)
+
+    def _finish(self, run: object, close: Close) -> None:
+        self._doing = "sending the rest"
+        if close.preempting:
+            run.mark_preempting()
+        try:
+            run.finish(close.exit_code)
+        except TimeoutError:
+            self._give_up(f"not everything was sent within {FINISH_SECONDS:g} s; to send it: {_sync(run)}")
+
+    def _say(self, text: str) -> None:
+        if not self._mute:
+            print(f"W&B: {text}", file=sys.stderr, flush=True)
+
+    def _give_up(self, text: str) -> None:
+        """The last line that this view prints."""
+        self._say(text)
+        self._mute = True
+
+
+def history_row(evals: Mapping[str, object], nested: Mapping[str, Sequence[Mapping[str, object]]]) -> dict[str, object]:
+    """One evaluation as a flat row: numbers to draw, and the whole record as text; what is missing is left out."""
+    record = {"evals": _present(evals), **{name: [_present(row) for row in nested[name]] for name in NESTED}}
+    row = _numbers(record["evals"])
+    for stratum in record["strata"]:
+        copies, measured = stratum["copies"], {name: value for name, value in stratum.items() if name != "copies"}
+        row |= {f"strata/{copies}/{name}": value for name, value in _numbers(measured).items()}
+    return {**row, "record": json.dumps(record, allow_nan=False, separators=(",", ":"))}
+
+
+def _present(row: Mapping[str, object]) -> dict[str, object]:
+    """The row in plain Python types, without what is None or not finite."""
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
+    present = {name: value for name, value in plain.items() if value is not None}
+    return {name: value for name, value in present.items() if not isinstance(value, float) or isfinite(value)}
+
+
+def _numbers(row: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in row.items() if isinstance(value, (int, float))}
+
+
+def _sync(run: object) -> str:
+    return f"wandb sync {shlex.quote(str(Path(run.dir).parent))}"
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def gallery_grid(gallery: Mapping[str, np.ndarray]) -> Image.Image:
+    """Every generated sample beside its nearest training image, gap ratio and copies below; arrays as schema.GALLERY.
+
+    Pixels are repeated, not interpolated: an 8x8 image stays one.
+    """
+    samples, nearest, ratios, copies = (np.asarray(gallery[name]) for name in GALLERY)
+    scale = ceil(CELL_PIXELS / samples.shape[-1])
+    side = scale * samples.shape[-1]
+    width, height = 2 * side + 3 * GAP_PIXELS, side + CAPTION_PIXELS + 2 * GAP_PIXELS
+    columns = max(1, round(sqrt(len(samples) * height / width)))
+    sheet = Image.new("RGB", (columns * width, ceil(len(samples) / columns) * height), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    for at, pair in enumerate(zip(samples, nearest, strict=True)):
+        left, top = at % columns * width + GAP_PIXELS, at // columns * height + GAP_PIXELS
+        for place, image in enumerate(pair):
+            big = np.moveaxis(image, 0, -1).repeat(scale, axis=0).repeat(scale, axis=1)
+            pixels = np.broadcast_to(big, (side, side, 3)).astype(np.uint8)
+            sheet.paste(Image.fromarray(pixels), (left + place * (side + GAP_PIXELS), top))
+        draw.text((left, top + side), f"{ratios[at]:.2f}  x{copies[at]}", fill="black", font=font)
+    return sheet

@@ -27,8 +27,9 @@ class Neighbors(NamedTuple):
 def nearest(samples: Tensor, members: Tensor, k: int, family: Tensor | None = None) -> Neighbors:
     """The k nearest families of each sample: samples [S D], members [M D], family int [M] (None: each its own).
 
-    The distance to a family is that to its nearest member. Distances are those of the differences in float64, rounded
-    to the dtype of the samples. Raises ValueError on fewer than k families, on shapes that do not fit, and on NaN.
+    The distance to a family is that to its nearest member. Distances are those of the differences, summed in float64
+    and rounded to the dtype of the samples. Raises ValueError on fewer than k families, on shapes that do not fit, and
+    on NaN.
     """
     _check(samples, members, k, family)
     distance = samples.new_empty(len(samples), k)
@@ -83,7 +84,7 @@ def _screen(samples: Tensor, members: Tensor, count: int) -> tuple[Tensor, Tenso
     samples = samples if shift is None else samples - shift
     best, index = samples.new_full((len(samples), count), torch.inf), samples.new_zeros(len(samples), count).long()
     radius = samples.new_zeros(())
-    width = max(count, min(len(members), _power_of_two(min(BLOCK // 1024, BLOCK // 8 // members.shape[1]))))
+    width = min(len(members), _power_of_two(min(BLOCK // 1024, BLOCK // 8 // members.shape[1])))
     height = min(len(samples), max(1, BLOCK // width))
     centred, products = samples.new_empty(width, members.shape[1]), samples.new_empty(height * width)
     for start in range(0, len(members), width):

@@ -1,0 +1,161 @@
+"""The report's curves at the last evaluation: recovery, efficiency and memorized share against size and duplication."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.plots import Ordered, ReportFigure, plot_rates
+from analysis.summary import StudyFit, last_evaluations, main_setting, null_rate, pooled_rates, with_exposures
+from analysis.table import Tables
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Fits = dict[str, StudyFit]
+Figures = list[ReportFigure] | str  # the figures, or in words why there is none
+
+
+def recovery(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
+    """Basin recovery of the strata against params and against copies (n_extracted of a stratum is no rate to plot)."""
+    rows = last_evaluations(tables.strata)
+    rows = rows[rows["n_basin_recovered"].notna() & (rows["n_basin"] > 0)]
+    if rows.empty:
+        return "No figure of recovery by stratum: no run has basin chains by stratum."
+    rows, setting = main_setting(rows)
+    rows = rows.assign(rate=rows["n_basin_recovered"] / rows["n_basin"])
+    found = fits.get("recovery")
+    by = ("params", "copies")
+    rates = pooled_rates(rows, by, "n_basin_recovered", "n_basin", overdispersion=overdispersion(found), level=level)
+    null = null_rate(tables, "n_null_basin_recovered", "n_null_basin")
+    count = rows["run_id"].nunique()
+    said = f"n = {count} runs{setting}; faint dots are single runs; points of one place stand side by side."
+    drawn = " Lines: the fitted logistic law." if found and found.result.best is not None else ""
+    captions = {
+        "params": "Share of noised training images that the sampler brings back, against model size, by copies.",
+        "copies": "The same share against the number of copies, by model size.",
+    }
+    copies = Ordered(rows["copies"].unique(), "copies")
+    out = []
+    for x, line, xlabel in (("params", copies, "parameters"), ("copies", params, "copies of the image")):
+        if rows[x].nunique() < 2:
+            continue
+        figure = plot_rates(
+            rates, x, line, xlabel=xlabel, ylabel=f"recovered share ({100 * level:g} % interval)", runs=rows, null=null,
+            curve=curve(found, rows, x, line.name),
+        )  # fmt: skip
+        alt = f"Recovered share against {xlabel}, {rows[line.name].nunique()} lines; {trend(rates, x)}."
+        out.append(ReportFigure(f"recovery_by_{x}", "curves", figure, f"{captions[x]}{drawn} {said}", alt))
+    return out or "No curve of recovery: neither parameters nor copies vary."
+
+
+def efficiency(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
+    """E_r = n_hits N / (B r n_images): 1 for the ideal copier whatever the budget (measures.md 2.4)."""
+    rows = last_evaluations(tables.strata)
+    needed = ["n_hits", "n_generated", "n_images", "n_train"]
+    rows = rows[rows[needed].notna().all(axis=1) & (rows["n_images"] > 0) & (rows["n_generated"] > 0)]
+    if rows.empty or rows["copies"].nunique() < 2:
+        return "No figure of emission efficiency: it takes hits by stratum at two or more numbers of copies."
+    rows, setting = main_setting(rows)
+    rows = rows.assign(share=rows["n_images"] * rows["copies"] / rows["n_train"])
+    rates = pooled_rates(rows, ("params", "copies"), "n_hits", "n_generated", level=level)
+    copier = rows.groupby(["params", "copies"])["share"].mean().to_numpy()
+    rates = rates.assign(**{name: rates[name].to_numpy() / copier for name in ("rate", "lo", "hi")})
+    figure = plot_rates(
+        rates, "copies", params, xlabel="copies of the image", null=1.0,
+        ylabel=f"emission efficiency ({100 * level:g} % interval)", null_label="copier",
+    )  # fmt: skip
+    caption = (
+        f"Emission efficiency: how often a stratum's images are generated, over what a perfect copier does (dotted, "
+        f"1). A rising "
+        f"line: more than in proportion to the copies. n = {rows['run_id'].nunique()} runs{setting}; binomial "
+        f"intervals."
+    )
+    alt = "Emission efficiency against copies, a line for each model size, beside the perfect copier's constant 1."
+    return [ReportFigure("efficiency_by_copies", "curves", figure, caption, alt)]
+
+
+def memorized(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
+    """n_memorized / n_generated of the cells against params, lines by the largest number of copies."""
+    rows = counted(tables)
+    if rows.empty:
+        return "No figure of memorized samples: no run counts them."
+    if rows["params"].nunique() < 2:
+        return "No figure of memorized samples against parameters: all runs have one size."
+    found = fits.get("memorized")
+    c, line = overdispersion(found), "copies" if (rows["copies"] > 0).all() else "params"
+    by = tuple(dict.fromkeys(("params", line)))
+    rates = pooled_rates(rows, by, "n_memorized", "n_generated", overdispersion=c, level=level)
+    fitted = curve(found, rows, "params", line)
+    held = [v for v in found.result.law.variables if v not in by] if found and fitted else []
+    figure = plot_rates(
+        rates, "params", Ordered(rows[line].unique(), line), xlabel="parameters", curve=fitted, runs=rows,
+        ylabel=f"memorized share of samples ({100 * level:g} % interval)",
+        null=null_rate(tables, "n_null_memorized", "n_generated"),
+    )  # fmt: skip
+    caption = (
+        f"Share of generated samples that are copies (gap ratio below 1/3) against model size, by the largest "
+        f"number of copies. "
+        f"Dotted: the same test against held-out images. n = {rows['run_id'].nunique()} runs."
+        + (f" The fitted curve holds {', '.join(held)} at each line's median." if held else "")
+    )
+    alt = f"Memorized share against parameters; {trend(rates, 'params')}."
+    return [ReportFigure("memorized_by_params", "curves", figure, caption, alt)]
+
+
+def duplication(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
+    """n_memorized / n_generated of the cells against duplication_rate, lines by params."""
+    rows = counted(tables)
+    rows = rows[rows["duplication_rate"].notna()]
+    if rows["duplication_rate"].nunique() < 2:
+        values = f"only {rows['duplication_rate'].iloc[0]:.3g}" if len(rows) else "none"
+        return f"No figure against duplication_rate: it takes two or more values, the runs have {values}."
+    c = overdispersion(fits.get("memorized"))
+    by = ("params", "duplication_rate")
+    rates = pooled_rates(rows, by, "n_memorized", "n_generated", overdispersion=c, level=level)
+    figure = plot_rates(
+        rates, "duplication_rate", params, xlabel="duplication rate (1 - unique / all training images)", runs=rows,
+        log_x=False, ylabel=f"memorized share of samples ({100 * level:g} % interval)",
+        null=null_rate(tables, "n_null_memorized", "n_generated"),
+    )  # fmt: skip
+    caption = (
+        f"Share of generated samples that are copies against the duplication rate of the training set, by model size. "
+        f"Dotted: the null. n = {rows['run_id'].nunique()} runs; faint dots are single runs."
+    )
+    alt = f"Memorized share against duplication rate; {trend(rates, 'duplication_rate')}."
+    return [ReportFigure("memorized_by_duplication", "curves", figure, caption, alt)]
+
+
+def counted(tables: Tables) -> "DataFrame":
+    """Last evaluations that counted memorized samples, with their rate and exposures."""
+    rows = with_exposures(last_evaluations(tables.evals), tables.strata)
+    rows = rows[rows["n_memorized"].notna() & (rows["n_generated"] > 0)]
+    return rows.assign(rate=rows["n_memorized"] / rows["n_generated"])
+
+
+def curve(
+    found: StudyFit | None, rows: "DataFrame", x: str, line: str
+) -> Callable[[np.ndarray, float], np.ndarray] | None:
+    """The fitted law along x for one value of `line`, other variables at that line's median; None without a fit."""
+    if found is None or found.result.best is None or x not in found.result.law.variables:
+        return None
+
+    def along(grid: np.ndarray, value: float) -> np.ndarray:
+        own = rows[rows[line] == value]
+        at = {name: np.full(grid.shape, own[name].median()) for name in found.result.law.variables}
+        if line in at:
+            at[line] = np.full(grid.shape, value)
+        return found.result.predict({**at, x: grid})
+
+    return along
+
+
+def overdispersion(found: StudyFit | None) -> float:
+    return (found.result.overdispersion or 0.0) if found else 0.0
+
+
+def trend(rates: "DataFrame", x: str) -> str:
+    """From where to where the pooled rate goes along x, for a reader who cannot see it."""
+    ends = rates.groupby(x)[["hits", "trials"]].sum()
+    share = 100 * ends["hits"] / ends["trials"]
+    return f"pooled from {share.iloc[0]:.1f} % at {share.index[0]:g} to {share.iloc[-1]:.1f} % at {share.index[-1]:g}"

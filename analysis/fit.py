@@ -1,0 +1,177 @@
+"""`python -m analysis.fit TABLE --law LAW --x NAME=COLUMN --y COLUMN`: one law on any csv or parquet table.
+
+The engine is in estimate.py (one fit) and uncertainty.py (bootstrap, predictions); here words become their arguments.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.condition import holds, repeated_rows
+from analysis.estimate import FitResult, fit
+from analysis.laws import LAWS, law
+from analysis.table import TableError, column, numbers, read_table
+from analysis.uncertainty import bootstrap, predict
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["FitResult", "fit", "main"]
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m analysis.fit", description="Fit one law to a table.", allow_abbrev=False
+    )
+    made.add_argument("table", help="csv or parquet")
+    made.add_argument("--law", required=True, help=f"{', '.join(LAWS)}; interactions as logistic:A*B")
+    made.add_argument(
+        "--x", action="append", required=True, metavar="NAME=COLUMN", help="a variable of the law (repeat)"
+    )
+    made.add_argument("--y", required=True, metavar="COLUMN", help="what is fitted; successes where --trials is given")
+    made.add_argument("--trials", metavar="COLUMN", help="trials of each count in --y")
+    made.add_argument("--where", action="append", default=[], metavar="COL==VALUE", help="keep these rows (repeat)")
+    made.add_argument(
+        "--loss", help="lsq, lsq_log, huber_log:DELTA, binomial (default: binomial with --trials, else lsq)"
+    )
+    made.add_argument("--fix", action="append", default=[], metavar="NAME=VALUE", help="hold a parameter (repeat)")
+    made.add_argument("--level", type=float, default=0.95, help="of every interval (default .95)")
+    made.add_argument("--bootstrap", type=int, default=0, metavar="N", help="intervals from N resamplings of clusters")
+    made.add_argument("--cluster", metavar="COL", help="rows that share their luck, usually run_id")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--holdout", metavar="COL==VALUE", help="rows kept out of the fit and scored")
+    made.add_argument("--predict", metavar="FILE", help="table of rows to predict, with the same columns")
+    made.add_argument("--out", metavar="F.json", help="where to write (default: standard output)")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    try:
+        answer = json.dumps(_answer(options), indent=2, allow_nan=False)
+        if options.out:
+            Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+            Path(options.out).write_text(answer + "\n")
+        else:
+            print(answer)
+    except (ValueError, OSError) as error:
+        print(f"analysis.fit: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _answer(options: argparse.Namespace) -> dict:
+    variables = dict(_pairs(options.x, "--x"))
+    fixed = {name: _number(text, f"--fix {name}") for name, text in _pairs(options.fix, "--fix")}
+    if options.cluster and not options.bootstrap:
+        raise ValueError("--cluster says which rows are drawn together and needs --bootstrap N (1000 is usual)")
+    if options.bootstrap < 0:
+        raise ValueError(f"--bootstrap {options.bootstrap}: the number of draws is 0 or more")
+    chosen = law(options.law, list(variables))
+    frame = read_table(options.table)
+    for condition in options.where:
+        frame = frame[holds(frame, condition)]
+    if frame.empty:
+        raise TableError(
+            f"{options.table}: no row left{' by --where ' + ' and '.join(options.where) if options.where else ''}"
+        )
+    kept_out = holds(frame, options.holdout) if options.holdout else np.zeros(len(frame), bool)
+    fitted, held = frame[~kept_out], frame[kept_out]
+    if options.holdout and (fitted.empty or held.empty):
+        which = "every" if fitted.empty else "no"
+        raise TableError(
+            f"--holdout {options.holdout!r} takes {which} row: it must leave some to fit and some to score"
+        )
+    result = _fitted(options, chosen, fitted, variables, fixed)
+    answer = result.as_json()
+    answer["message"] = "; ".join(part for part in (result.message, repeated_rows(fitted)) if part)
+    answer["holdout"] = _scored(result, held, variables, options)
+    answer["predictions"] = (
+        _predicted(result, read_table(options.predict), variables, options) if options.predict else []
+    )
+    return answer
+
+
+def _fitted(
+    options: argparse.Namespace, chosen, frame: "DataFrame", variables: Mapping[str, str], fixed: Mapping[str, float]
+) -> FitResult:
+    x = {name: numbers(frame, source, options.table) for name, source in variables.items()}
+    y = numbers(frame, options.y, options.table)
+    trials = numbers(frame, options.trials, options.table) if options.trials else None
+    result = fit(chosen, x, y, trials=trials, loss=options.loss, fixed=fixed, level=options.level, seed=options.seed)
+    if not options.bootstrap:
+        return result
+    whole = np.all([np.isfinite(part) for part in (*x.values(), y)], axis=0)
+    whole &= trials > 0 if trials is not None else True
+    labels = column(frame, options.cluster, options.table)[whole] if options.cluster else None
+    if labels is not None and labels.isna().any():
+        raise TableError(
+            f"{options.table}: column {options.cluster} is empty in a row that is fitted: name its cluster"
+        )
+    return bootstrap(result, labels, draws=options.bootstrap, seed=options.seed)
+
+
+def _scored(result: FitResult, held: "DataFrame", variables: Mapping[str, str], options: argparse.Namespace) -> dict:
+    """Root mean squared error of the rows kept out, and of their logarithms where all are positive."""
+    x = {name: numbers(held, source, options.table) for name, source in variables.items()}
+    y = numbers(held, options.y, options.table)
+    if options.trials:
+        trials = numbers(held, options.trials, options.table)
+        y = np.where(trials > 0, y / np.where(trials > 0, trials, 1), np.nan)
+    with np.errstate(all="ignore"):
+        fitted = result.predict(x)
+    whole = np.isfinite(y) & np.isfinite(fitted)
+    error = (fitted - y)[whole]
+    positive = whole.any() and np.all(y[whole] > 0) and np.all(fitted[whole] > 0)
+    return {
+        "n": int(whole.sum()),
+        "rmse": float(np.sqrt(np.mean(error**2))) if whole.any() else None,
+        "rmse_log": float(np.sqrt(np.mean(np.log(fitted[whole] / y[whole]) ** 2))) if positive else None,
+    }
+
+
+def _predicted(
+    result: FitResult, rows: "DataFrame", variables: Mapping[str, str], options: argparse.Namespace
+) -> list[dict]:
+    x = {name: numbers(rows, source, options.predict) for name, source in variables.items()}
+    trials = numbers(rows, options.trials, options.predict) if options.trials in rows.columns else None
+    found = predict(result, x, trials=trials, seed=options.seed)
+    return [
+        {
+            "row": row,
+            **{name: _json(getattr(found, name)[row]) for name in ("value", "lo", "hi")},
+            "extrapolated": bool(found.extrapolated[row]),
+        }
+        for row in range(len(rows))
+    ]
+
+
+def _json(number: float) -> float | None:
+    return float(number) if np.isfinite(number) else None
+
+
+def _pairs(texts: Sequence[str], option: str) -> list[tuple[str, str]]:
+    pairs = [text.split("=", 1) for text in texts]
+    for text, pair in zip(texts, pairs, strict=True):
+        if len(pair) != 2 or not all(pair):
+            raise ValueError(f"{option} {text!r}: write NAME={'COLUMN' if option == '--x' else 'VALUE'}")
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        raise ValueError(f"{option}: {', '.join(names)} names a thing twice; each name once")
+    return [(name, value) for name, value in pairs]
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{what}={text!r} is no number") from None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

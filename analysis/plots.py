@@ -1,0 +1,285 @@
+"""Data in, matplotlib Figure out; no file, no fit, no global state.
+
+Named things take Okabe-Ito colours, ordered things cividis over one range a report (the pale end stays unused), and a
+marker of their own: no reading depends on colour alone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7",
+)  # fmt: skip
+GREY = "#6b6b6b"
+LOSSES = {"train_loss": (GREEN, ":", "^"), "seen_loss": (BLUE, "-", "o"), "holdout_loss": (VERMILION, "--", "s")}
+MARKERS = "osD^vP<>Xp*h"
+SIZE = (5.0, 3.7)  # inches: two beside each other on a desk, one on a phone
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """A figure of the report with its words."""
+
+    name: str  # of the files
+    section: str  # curves, training, quality or gallery
+    figure: Figure
+    caption: str
+    alt: str
+    wide: bool = False
+
+
+class Ordered:
+    """Colours and markers of an ordered variable, the same in every figure of a report."""
+
+    def __init__(self, values: Sequence[float], name: str) -> None:
+        self.name, self.values = name, sorted({float(v) for v in values if v > 0})
+        low, high = (self.values[0], self.values[-1]) if self.values else (1.0, 2.0)
+        self._norm = LogNorm(low, high if high > low else 2 * low)
+
+    def color(self, value: float) -> tuple[float, ...]:
+        return colormaps["cividis"](0.88 * float(self._norm(value)))  # the pale end is hard to see on white
+
+    def marker(self, value: float) -> str:
+        return MARKERS[self.values.index(value) % len(MARKERS)]
+
+
+def count_label(value: float) -> str:
+    """12 -> 12, 40489 -> 40 k, 1423729 -> 1.4 M."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:g}"
+
+
+def _figure(size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    _style(axes)
+    return figure, axes
+
+
+def _style(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, color="#e4e4e4", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _legend(axes: Axes, title: str, extra: Sequence[Line2D] = ()) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    handles, labels = handles + list(extra), labels + [line.get_label() for line in extra]
+    if handles:
+        axes.legend(
+            handles,
+            labels,
+            title=title,
+            fontsize=8,
+            title_fontsize=8,
+            frameon=False,
+            loc="center left",
+            bbox_to_anchor=(1.0, 0.5),
+        )
+
+
+def plot_rates(
+    rates: "DataFrame",
+    x: str,
+    line: Ordered,
+    *,
+    ylabel: str,
+    xlabel: str,
+    runs: "DataFrame | None" = None,
+    curve: Callable[[np.ndarray, float], np.ndarray] | None = None,
+    null: float | None = None,
+    null_label: str = "null",
+    log_x: bool = True,
+) -> Figure:
+    """Rates with intervals against `x`, one line for each value of the ordered variable `line`.
+
+    rates: columns x, line.name, rate, lo, hi. runs: the single runs, columns x, line.name, rate (faint dots).
+    curve: (grid of x, value of line) -> fitted rate.
+    """
+    figure, axes = _figure()
+    grid = np.geomspace(rates[x].min(), rates[x].max(), 100) if log_x and rates[x].min() > 0 else None
+    shift = _sideways(rates, x, line.name) if log_x else {}
+    for value, part in rates.sort_values(x).groupby(line.name):
+        color, aside = line.color(value), shift.get(value, 1.0)
+        if runs is not None:
+            dots = runs[runs[line.name] == value]
+            axes.plot(dots[x] * aside, dots["rate"], ".", color=color, alpha=0.45, markersize=4, zorder=2)
+        arms = [np.maximum(part["rate"] - part["lo"], 0), np.maximum(part["hi"] - part["rate"], 0)]
+        fitted = curve is not None and grid is not None
+        axes.errorbar(
+            part[x] * aside, part["rate"], yerr=arms, fmt=line.marker(value), linestyle="none" if fitted else "-",
+            linewidth=1, capsize=2, elinewidth=0.9, markersize=5, color=color, markeredgecolor="white",
+            markeredgewidth=0.5, zorder=3, label=count_label(value),
+        )  # fmt: skip
+        if fitted:
+            axes.plot(grid, curve(grid, value), color=color, linewidth=1.2, zorder=1)
+    if null is not None:
+        axes.axhline(null, color=GREY, linewidth=1, linestyle=":", zorder=1)
+    extra = [Line2D([], [], color=GREY, linewidth=1, linestyle=":", label=null_label)] if null is not None else []
+    extra += (
+        [Line2D([], [], color="#333333", linewidth=1.2, label="fit")] if curve is not None and grid is not None else []
+    )
+    axes.set(xlabel=xlabel + (" (log scale)" if log_x else ""), ylabel=ylabel)
+    if log_x:
+        _log_axis(axes, rates[x])
+    top = float(np.nanmax([rates["hi"].max(), null or 0]))
+    axes.set_ylim(-0.03 * top, 1.05 * top)
+    _legend(axes, {"params": "parameters", "copies": "copies"}.get(line.name, line.name), extra)
+    return figure
+
+
+def _sideways(rates: "DataFrame", x: str, line: str) -> dict[float, float]:
+    """A factor near 1 for each line, so that intervals at one x stand beside each other: a quarter of a gap in all."""
+    places, values = np.unique(np.log(rates[x].to_numpy(float))), sorted(rates[line].unique())
+    if len(places) < 2 or len(values) < 2:
+        return {}
+    room = 0.25 * np.diff(places).min()
+    return dict(zip(values, np.exp(room * np.linspace(-0.5, 0.5, len(values))), strict=True))
+
+
+def _log_axis(axes: Axes, values: "DataFrame") -> None:
+    """A log axis labelled at the measured values where they are few."""
+    axes.set_xscale("log")
+    ticks = sorted(set(values))
+    if len(ticks) <= 8:
+        axes.set_xticks(ticks, [count_label(tick) for tick in ticks])
+        axes.set_xticks([], minor=True)
+        axes.tick_params(axis="x", labelsize=8)
+
+
+def plot_losses(evals: "DataFrame", sizes: Sequence[float]) -> Figure:
+    """Training, seen and hold-out loss against images_seen, a panel for each number of parameters, 95 % intervals.
+
+    evals: columns params, images_seen and the losses with _se; several runs of one size are averaged.
+    """
+    columns = min(2, len(sizes))
+    rows = -(-len(sizes) // columns)
+    figure = Figure(figsize=(3.1 * columns + 0.4, 2.5 * rows + 0.5), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)).ravel()
+    for axes, size in zip(panels, sizes, strict=False):  # the last panels may stay empty
+        _style(axes)
+        part = evals[evals["params"] == size]
+        for name, (color, style, marker) in LOSSES.items():
+            _loss_line(axes, part, name, color, style, marker)
+        axes.set_title(f"{count_label(size)} parameters", fontsize=9)
+        positive = evals.loc[evals["images_seen"] > 0, "images_seen"]
+        if len(positive):
+            axes.set_xscale("symlog", linthresh=float(positive.min()))
+    for axes in panels[len(sizes) :]:
+        axes.set_visible(False)
+    figure.supxlabel("images seen (log scale, 0 at the left)", fontsize=10)
+    figure.supylabel("weighted mean squared error", fontsize=10)
+    handles = {}
+    for axes in panels[: len(sizes)]:
+        handles.update(dict(zip(axes.get_legend_handles_labels()[1], axes.get_legend_handles_labels()[0], strict=True)))
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, fontsize=9, frameon=False)
+    return figure
+
+
+def _loss_line(axes: Axes, part: "DataFrame", name: str, color: str, style: str, marker: str) -> None:
+    known = part[part[name].notna()]
+    if known.empty:
+        return
+    mean = known.groupby("images_seen")[name].mean()
+    count = known.groupby("images_seen")[name].size()
+    # Independent errors of the runs of one size; the mean's is their root sum of squares over their number.
+    error = np.sqrt((known[f"{name}_se"] ** 2).groupby(known["images_seen"]).sum(min_count=1)) / count
+    axes.plot(mean.index, mean, color=color, linestyle=style, marker=marker, markersize=3, label=name.replace("_", " "))
+    axes.fill_between(mean.index, mean - 1.96 * error, mean + 1.96 * error, color=color, alpha=0.18, linewidth=0)
+
+
+def plot_growth(rates: "DataFrame", line: Ordered, *, ylabel: str) -> Figure:
+    """Rates against images_seen, one line for each value of `line`; columns images_seen, line.name, rate, lo, hi."""
+    figure, axes = _figure()
+    for value, part in rates.sort_values("images_seen").groupby(line.name):
+        color = line.color(value)
+        axes.plot(
+            part["images_seen"],
+            part["rate"],
+            color=color,
+            marker=line.marker(value),
+            markersize=4,
+            linewidth=1.2,
+            label=count_label(value),
+        )
+        axes.fill_between(part["images_seen"], part["lo"], part["hi"], color=color, alpha=0.18, linewidth=0)
+    positive = rates.loc[rates["images_seen"] > 0, "images_seen"]
+    if len(positive):
+        axes.set_xscale("symlog", linthresh=float(positive.min()))
+    axes.set(xlabel="images seen (log scale, 0 at the left)", ylabel=ylabel)
+    axes.set_ylim(bottom=-0.03 * float(rates["hi"].max()))
+    _legend(axes, "parameters")
+    return figure
+
+
+def plot_quality(points: "DataFrame", line: Ordered, *, xlabel: str, ylabel: str) -> Figure:
+    """Memorization against a quality column, lower is better in both; the non-dominated points are ringed and joined.
+
+    points: columns x, x_se, rate, lo, hi, on_front and line.name, one row a run.
+    """
+    figure, axes = _figure()
+    for value, part in points.groupby(line.name):
+        arms = [np.maximum(part["rate"] - part["lo"], 0), np.maximum(part["hi"] - part["rate"], 0)]
+        axes.errorbar(
+            part["x"], part["rate"], xerr=1.96 * part["x_se"].fillna(0), yerr=arms, fmt=line.marker(value),
+            markersize=5, capsize=0, elinewidth=0.7, color=line.color(value), markeredgecolor="white",
+            markeredgewidth=0.5, label=count_label(value),
+        )  # fmt: skip
+    front = points[points["on_front"]].sort_values("x")
+    axes.step(front["x"], front["rate"], where="post", color=VERMILION, linewidth=1, zorder=1)
+    axes.plot(front["x"], front["rate"], "o", markersize=10, fillstyle="none", color=VERMILION, markeredgewidth=1.4)
+    ring = Line2D(
+        [], [], marker="o", markersize=9, fillstyle="none", color=VERMILION, linewidth=1, label="not dominated"
+    )
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    _legend(axes, "parameters", [ring])
+    return figure
+
+
+def plot_gallery(pairs: Sequence[Mapping[str, object]], rows: Sequence[str], columns: int) -> Figure:
+    """Generated samples above the training image nearest to each, a strip for each run.
+
+    pairs: one mapping a strip with samples [G C H W], nearest, ratio [G], copies [G]; rows: the strips' titles.
+    """
+    figure = Figure(figsize=(0.72 * columns + 0.7, 1.95 * len(pairs) + 0.2), layout="constrained")
+    strips = figure.subfigures(len(pairs), 1, squeeze=False).ravel()
+    for strip, arrays, title in zip(strips, pairs, rows, strict=True):
+        strip.suptitle(title, fontsize=9, x=0.01, ha="left")
+        panels = strip.subplots(2, columns, squeeze=False)
+        for column in range(columns):
+            for row, name in enumerate(("samples", "nearest")):
+                _image(panels[row, column], arrays[name], column)
+            if column < len(arrays["ratio"]):
+                _caption(panels[:, column], float(arrays["ratio"][column]), arrays["copies"][column])
+        for row, name in enumerate(("sample", "nearest")):
+            panels[row, 0].set_ylabel(name, fontsize=8)
+    return figure
+
+
+def _image(axes: Axes, images: np.ndarray, index: int) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    if index < len(images):
+        picture = np.moveaxis(images[index], 0, -1)
+        axes.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+
+
+def _caption(panels: Sequence[Axes], ratio: float, copies: float) -> None:
+    memorized = ratio < 1 / 3
+    panels[1].set_xlabel(f"{ratio:.2f}\n×{int(copies)}", fontsize=7.5, color=VERMILION if memorized else "#333333")
+    for axes in panels:
+        axes.spines[:].set(visible=memorized, color=VERMILION, linewidth=2)

@@ -1,0 +1,243 @@
+"""Tables from disk: a folder of runs, a folder of collected tables, or any csv/parquet; checked before use."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zipfile import BadZipFile
+
+import numpy as np
+
+from scaling import schema
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+REQUIRED = ("run_id", "images_seen", "params")  # of evals; every other column may be missing, which is said
+FORMATS = (".parquet", ".csv", ".tsv")
+
+
+class TableError(ValueError):
+    """A table that cannot be used; the message names file, column, row and remedy."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of scaling.schema; columns nobody measured are NaN (numbers) or None (text)."""
+
+    evals: "DataFrame"
+    strata: "DataFrame"
+    noise_levels: "DataFrame"
+    prompts: "DataFrame"
+    images: "DataFrame"
+    gallery: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict, repr=False)  # run_id -> its arrays
+    notes: tuple[str, ...] = ()
+
+
+def load(path: Path | str) -> Tables:
+    """A RUNS folder (runs/<run_id>/evals.jsonl), one run's folder, or a TABLES folder (evals.parquet or .csv, …).
+
+    Raises TableError or SchemaError on what cannot be read, on impossible counts, on mixed versions and on no rows.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise TableError(f"{path}: no such folder; give a folder of runs, or one that scaling.collect wrote")
+    folders = (
+        [path] if (path / schema.RECORDS).exists() else sorted(file.parent for file in path.glob(f"*/{schema.RECORDS}"))
+    )
+    if folders:
+        raw, gallery, notes = _from_runs(folders)
+    elif any((path / f"evals{suffix}").exists() for suffix in FORMATS):
+        raw, gallery, notes = _from_tables(path)
+    else:
+        raise TableError(
+            f"{path}: holds neither */{schema.RECORDS} nor evals.parquet: train runs, or name another folder"
+        )
+    if raw["evals"].empty:
+        raise TableError(f"{path}: no evaluation was recorded yet; let a run reach its first evaluation, then repeat")
+    checked = {}
+    for name, frame in raw.items():
+        checked[name], said = validated(frame, name, where=f"{path} {name}")
+        notes += said
+    return Tables(**checked, gallery=gallery, notes=tuple(notes))
+
+
+def read_table(path: Path | str) -> "DataFrame":
+    """Any csv (comma, semicolon or tab; a byte-order mark is skipped) or parquet file; raises TableError."""
+    import pandas
+
+    path = Path(path)
+    if not path.is_file():
+        raise TableError(f"{path}: no such file; give a .csv or .parquet table")
+    try:
+        if path.suffix == ".parquet":
+            return pandas.read_parquet(path)
+        separator, decimal = _dialect(path)
+        return pandas.read_csv(path, sep=separator, decimal=decimal, encoding="utf-8-sig", low_memory=False)
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's parse errors are ValueErrors
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TableError(
+            f"{path}: not a readable table ({reason}); save it as csv with one header line, or parquet"
+        ) from None
+
+
+def _dialect(path: Path) -> tuple[str, str]:
+    """Separator and decimal mark of a csv, from its first lines."""
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        lines = [file.readline() for _ in range(20)]
+    separator = max(",;\t", key=lines[0].count)
+    cells = [cell.strip().strip('"') for line in lines[1:] for cell in line.split(separator)]
+    comma = separator == ";" and any(cell.replace(",", "", 1).lstrip("-").isdigit() and "," in cell for cell in cells)
+    return separator, "," if comma else "."
+
+
+def column(frame: "DataFrame", name: str, where: str = "the table") -> "DataFrame":
+    """The column, or a TableError that names the nearest spelling."""
+    if name not in frame.columns:
+        near = get_close_matches(name, [str(known) for known in frame.columns], n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(map(str, frame.columns[:12]))}"
+        raise TableError(f"{where}: no column {name}; {hint}")
+    return frame[name]
+
+
+def numbers(frame: "DataFrame", name: str, where: str = "the table") -> np.ndarray:
+    """The column as floats, missing = NaN; raises TableError on text and infinite values, naming the row."""
+    import pandas
+
+    found = column(frame, name, where)
+    if isinstance(found.dtype, np.dtype) and found.dtype.kind in "iufb":
+        values = found.to_numpy(float)
+    else:
+        # None, "" and pandas' NA are missing; whatever else is no number is an error.
+        values = pandas.to_numeric(found, errors="coerce").to_numpy(float, na_value=np.nan)
+        blank = found.isna().to_numpy(bool) | (found.astype(str).str.strip() == "").to_numpy(bool)
+        wrong = np.flatnonzero(np.isnan(values) & ~blank)
+        if wrong.size:
+            raise TableError(
+                f"{where}: column {name}, row {wrong[0]} holds {found.iloc[wrong[0]]!r}, which is no number; "
+                f"correct it, or leave the cell empty if it was not measured"
+            )
+    if np.isinf(values).any():
+        raise TableError(
+            f"{where}: column {name}, row {np.flatnonzero(np.isinf(values))[0]} is infinite; correct or remove it"
+        )
+    return values
+
+
+def validated(frame: "DataFrame", table: str, where: str) -> tuple["DataFrame", list[str]]:
+    """`frame` with every column of the schema in its type, and what is said about it; raises TableError."""
+    import pandas
+
+    columns, notes, kept = schema.TABLES[table], [], {}
+    names = [c.name for c in columns]
+    strange = [str(name) for name in frame.columns if name not in names]
+    needed = REQUIRED if table == "evals" else schema.KEYS[table] if len(frame) else ()
+    for c in columns:
+        if c.name in frame.columns:
+            kept[c.name] = numbers(frame, c.name, where) if c.type in (int, float) else _texts(frame[c.name], c.type)
+            continue
+        near = get_close_matches(c.name, strange, n=1, cutoff=0.8)
+        hint = f": did you mean {near[0]}?" if near else ""
+        if c.name in needed:
+            raise TableError(f"{where}: no column {c.name}{hint or ': without it the rows cannot be told apart'}")
+        kept[c.name] = np.full(len(frame), np.nan) if c.type in (int, float) else np.full(len(frame), None, object)
+        if len(frame):
+            notes.append(f"{where.rsplit(' ', 1)[-1]} has no column {c.name}{hint}")
+    checked = pandas.DataFrame(kept, columns=names)
+    _check_counts(checked, columns, where)
+    _check_versions(checked, where)
+    if checked.duplicated(list(schema.KEYS[table])).any():
+        row = int(np.flatnonzero(checked.duplicated(list(schema.KEYS[table])))[0])
+        key = ", ".join(f"{k}={checked[k][row]}" for k in schema.KEYS[table])
+        raise TableError(f"{where}: row {row} repeats {key}; keep one row of each, a copy would count twice")
+    return checked, notes
+
+
+def _texts(found: "DataFrame", type_: type) -> np.ndarray:
+    """Text or truth values as objects, missing = None."""
+    if type_ is bool:
+        words = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+        return np.array(
+            [words.get(str(v).lower()) for v in found],
+            object,  # missing is none of the words
+        )
+    return np.array([str(v) if known else None for v, known in zip(found, found.notna(), strict=True)], object)
+
+
+def _check_counts(frame: "DataFrame", columns: Sequence[schema.Column], where: str) -> None:
+    for c in columns:
+        if c.trials is None or c.trials not in frame.columns:
+            continue
+        hits, trials = frame[c.name].to_numpy(float), frame[c.trials].to_numpy(float)
+        bad = np.flatnonzero((hits > trials) | (hits < 0))
+        if bad.size:
+            row = bad[0]
+            raise TableError(
+                f"{where}: row {row} has {c.name}={hits[row]:g} out of {c.trials}={trials[row]:g}; "
+                f"a count lies between 0 and its trials: the row was damaged, measure it again or remove it"
+            )
+
+
+def _check_versions(frame: "DataFrame", where: str) -> None:
+    for name in ("schema_version", "science_version"):
+        versions = sorted(frame[name].dropna().unique()) if name in frame.columns else []
+        if len(versions) > 1:
+            listed = ", ".join(f"{v:g}" for v in versions)
+            raise TableError(
+                f"{where}: mixed {name} {listed}: numbers of different meaning; keep the rows of one version"
+            )
+        if name == "schema_version" and versions and versions[0] > schema.SCHEMA_VERSION:
+            raise TableError(
+                f"{where}: schema_version {versions[0]:g} is newer than {schema.SCHEMA_VERSION}, which this code "
+                f"reads: "
+                f"update the code"
+            )
+
+
+def _from_runs(folders: Sequence[Path]) -> tuple[dict[str, "DataFrame"], dict, list[str]]:
+    import pandas
+
+    rows: dict[str, list[dict]] = {name: [] for name in schema.TABLES if name != "images"}
+    images, gallery, notes = [], {}, []
+    for folder in folders:
+        found = schema.rows(folder)
+        if not found["evals"]:
+            notes.append(f"run {folder.name} has no evaluation yet and is not in this report")
+            continue
+        for name in rows:
+            rows[name] += found[name]
+        if (folder / "images.parquet").exists():
+            images.append(read_table(folder / "images.parquet"))
+        arrays = _arrays(folder / "samples.npz")
+        if arrays:
+            gallery[str(found["evals"][0]["run_id"])] = {
+                name: arrays[name] for name in schema.GALLERY if name in arrays
+            }
+    frames = {name: pandas.DataFrame(some) for name, some in rows.items()}
+    frames["images"] = pandas.concat(images, ignore_index=True) if images else pandas.DataFrame()
+    return frames, gallery, notes
+
+
+def _from_tables(path: Path) -> tuple[dict[str, "DataFrame"], dict, list[str]]:
+    import pandas
+
+    frames, gallery = {}, {}
+    for name in schema.TABLES:
+        files = [path / f"{name}{suffix}" for suffix in FORMATS if (path / f"{name}{suffix}").exists()]
+        frames[name] = read_table(files[0]) if files else pandas.DataFrame()
+    for key, array in _arrays(path / "gallery.npz").items():
+        run, _, name = key.partition(".")
+        gallery.setdefault(run, {})[name] = array
+    return frames, gallery, []
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz file, an empty dict where there is none; nothing is unpickled."""
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
+        raise TableError(f"{path}: no readable arrays ({error}); remove the file, or evaluate the run again") from None

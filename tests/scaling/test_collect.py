@@ -1,0 +1,184 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scaling.collect import GALLERY_BYTES, collect, main
+from scaling.config import build, cell_id
+from scaling.schema import GALLERY, IDENTITY, RECORDS, SCHEMA_VERSION, TABLES, SchemaError
+from scaling.store import RunStore, StoreError
+
+
+def identity(store, images_seen):
+    config = store.config
+    return {
+        "run_id": store.run_id, "cell_id": cell_id(config), "seed": config.seed, "images_seen": images_seen,
+        "n_generated": 10, "width": config.model.width,
+    }  # fmt: skip
+
+
+def make(out, seed=0, *, points=(0, 64), state="done", samples=4, size=8):
+    """A run with two evaluations, its images and its gallery; returns its folder."""
+    with RunStore.open(build({"seed": seed, "runtime": {"out": str(out)}})) as store:
+        store.set_status("running")
+        rng = np.random.default_rng(seed)
+        pixels = rng.integers(0, 256, (2, samples, 1, size, size), dtype=np.uint8)
+        numbers = {"gallery_ratio": rng.random(samples, dtype=np.float32), "gallery_copies": np.arange(samples)}
+        store.write_arrays("samples", gallery_samples=pixels[0], gallery_nearest=pixels[1], samples=pixels, **numbers)
+        whole = {column.name: None for column in IDENTITY} | identity(store, max(points, default=0))
+        store.write_images([{"image_id": f"{i:016x}", "n_hits": i, "role": "train"} for i in range(3)], whole)
+        for at in points:
+            evals = {
+                **identity(store, at),
+                "schema_version": SCHEMA_VERSION,
+                "science_version": 1,
+                "n_memorized": at // 64,
+            }
+            strata = [{"copies": r, "n_hits": 1} for r in (1, 2)]
+            store.append({"evals": evals, "strata": strata, "noise_levels": [{"kind": "loss", "sigma": 0.5}]})
+        if state != "running":
+            store.set_status(state)
+        return store.folder
+
+
+def change(folder, **columns):
+    lines = [json.loads(line) for line in (folder / RECORDS).read_text().splitlines()]
+    for record in lines:
+        record["evals"] |= columns
+    (folder / RECORDS).write_text("".join(json.dumps(record) + "\n" for record in lines))
+
+
+def test_tables_are_every_row_of_every_run_with_its_identity(tmp_path, capsys):
+    folders = [make(tmp_path / "runs", seed) for seed in range(3)]
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "tables"), "--csv"]) == 0
+    said = capsys.readouterr().out
+    assert "3 runs: 6 evals, 12 strata, 6 noise_levels, 0 prompts, 9 images rows" in said
+    for table, columns in TABLES.items():
+        found = pd.read_parquet(tmp_path / "tables" / f"{table}.parquet", dtype_backend="numpy_nullable")
+        assert list(found.columns) == [column.name for column in columns]
+        assert list(pd.read_csv(tmp_path / "tables" / f"{table}.csv").columns) == list(found.columns)
+    evals = pd.read_parquet(tmp_path / "tables" / "evals.parquet", dtype_backend="numpy_nullable")
+    assert list(evals.run_id) == sorted(folder.name for folder in folders for _ in range(2))
+    assert list(evals.images_seen) == [0, 64] * 3 and list(evals.n_memorized) == [0, 1] * 3
+    assert evals.kid.isna().all() and str(evals.n_extracted.dtype) == "Int64"
+    strata = pd.read_parquet(tmp_path / "tables" / "strata.parquet")
+    assert set(strata.groupby("run_id").seed.first()) == {0, 1, 2} and list(strata.copies[:4]) == [1, 2, 1, 2]
+
+
+def test_the_gallery_holds_the_arrays_by_run(tmp_path):
+    folder = make(tmp_path / "runs")
+    main([str(tmp_path / "runs"), "--out", str(tmp_path / "tables")])
+    with (
+        np.load(tmp_path / "tables" / "gallery.npz", allow_pickle=False) as found,
+        np.load(folder / "samples.npz") as own,
+    ):
+        assert set(found.files) == {f"{folder.name}.{name}" for name in GALLERY}
+        for name in GALLERY:
+            assert np.array_equal(found[f"{folder.name}.{name}"], own[name])
+
+
+@pytest.mark.parametrize(("runs", "samples", "size"), [(8, 24, 48), (14, 2, 200)])
+def test_a_large_gallery_is_thinned_evenly_and_says_so(tmp_path, capsys, runs, samples, size):
+    """Random pixels do not compress: two pairs of each run fit for 8 runs of 48x48, not for 14 of 200x200."""
+    for seed in range(runs):
+        make(tmp_path / "runs", seed, points=(0,), samples=samples * 3, size=size)
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "tables")]) == 0
+    path = tmp_path / "tables" / "gallery.npz"
+    assert GALLERY_BYTES / 3 < path.stat().st_size <= GALLERY_BYTES
+    with np.load(path) as found:
+        kept = {name.partition(".")[0] for name in found.files}
+        lengths = {len(found[name]) for name in found.files}
+    assert len(lengths) == 1 and min(lengths) >= 2
+    assert (
+        f"gallery.npz has {min(lengths)} of {samples * 3} samples of {len(kept)} of {runs} runs"
+        in capsys.readouterr().out
+    )
+    if runs == 8:
+        assert len(kept) == runs
+
+
+def test_runs_that_are_not_done_are_included_and_said(tmp_path, capsys):
+    make(tmp_path / "runs", 0)
+    make(tmp_path / "runs", 1, state="failed")
+    config = build({"seed": 2, "runtime": {"out": str(tmp_path / "runs")}})
+    make(tmp_path / "runs", 2, state="running")
+    with RunStore.open(config):
+        assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "tables")]) == 0
+    said = capsys.readouterr().out
+    assert "1 run(s) being written: included as far as they are" in said
+    assert "1 run(s) failed: included as far as they are" in said and "3 runs: 6 evals" in said
+
+
+def test_a_torn_last_record_is_left_out(tmp_path):
+    folder = make(tmp_path / "runs")
+    whole = (folder / RECORDS).read_bytes()
+    (folder / RECORDS).write_bytes(whole[:-10])
+    assert [row["images_seen"] for row in collect([tmp_path / "runs"]).tables["evals"]] == [0]
+
+
+@pytest.mark.parametrize("name", ["science_version", "schema_version"])
+def test_mixed_versions_are_refused_naming_both_runs(tmp_path, name):
+    folders = sorted([make(tmp_path / "runs", 0), make(tmp_path / "runs", 1)])
+    change(folders[1], **{name: 0})
+    with pytest.raises(SchemaError, match=f"{name} is 1 in run {folders[0].name} and 0 in run {folders[1].name}"):
+        collect([tmp_path / "runs"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"schema_version": SCHEMA_VERSION + 1}, "newer than"),
+        ({"n_memorized": 11}, "run .*, images_seen=0: evals.n_memorized=11: not within"),
+        ({"speed": 1}, "evals.speed: no such column"),
+    ],
+)
+def test_records_against_the_schema_are_refused(tmp_path, capsys, columns, says):
+    change(make(tmp_path / "runs"), **columns)
+    with pytest.raises(SchemaError, match=says):
+        collect([tmp_path / "runs"])
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "tables")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "tables").exists()
+
+
+def test_images_of_another_program_are_refused(tmp_path):
+    folder = make(tmp_path / "runs")
+    pd.DataFrame({"image_id": ["a"], "colour": [1]}).to_parquet(folder / "images.parquet")
+    with pytest.raises(SchemaError, match=r"images\.parquet: images\.colour: no such column"):
+        collect([tmp_path / "runs"])
+    (folder / "images.parquet").write_bytes(b"torn")
+    with pytest.raises(SchemaError, match=r"images\.parquet: .*remove the run folder"):
+        collect([tmp_path / "runs"])
+
+
+def test_nothing_to_collect_is_an_error(tmp_path, capsys):
+    make(tmp_path / "runs", points=())
+    for runs in (tmp_path / "runs", tmp_path / "nowhere"):
+        assert main([str(runs), "--out", str(tmp_path / "tables")]) == 2
+        assert capsys.readouterr().err.startswith("scaling.collect: ") and not (tmp_path / "tables").exists()
+
+
+def test_one_run_in_two_folders_is_refused_and_twice_the_same_folder_is_not(tmp_path):
+    make(tmp_path / "a")
+    make(tmp_path / "b")
+    with pytest.raises(StoreError, match=r"is in .*a and in .*b; name one"):
+        collect([tmp_path / "a", tmp_path / "b"])
+    assert len(collect([tmp_path / "a", tmp_path / "a"]).tables["evals"]) == 2
+
+
+def test_an_output_that_cannot_be_written_is_said(tmp_path, capsys):
+    make(tmp_path / "runs")
+    (tmp_path / "file").touch()
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "file")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_collecting_again_gives_the_same_bytes(tmp_path):
+    """Tables are committed: they must not change by themselves."""
+    for seed in range(2):
+        make(tmp_path / "runs", seed)
+    found = []
+    for out in ("one", "two"):
+        main([str(tmp_path / "runs"), "--out", str(tmp_path / out)])
+        found.append({path.name: path.read_bytes() for path in (tmp_path / out).iterdir()})
+    assert found[0] == found[1] and len(found[0]) == 6

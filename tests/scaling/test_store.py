@@ -1,0 +1,410 @@
+import json
+import os
+import random
+import re
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from scaling import store as store_module
+from scaling.config import SCIENCE_VERSION, build, canonical, cell_id, put, run_id, train_id
+from scaling.schema import IDENTITY, RECORDS, SCHEMA_VERSION, SchemaError, rows
+from scaling.store import Busy, RunStore, StoreError, read_status, reason
+
+
+def configured(out, **keys):
+    tree = {"runtime": {"out": str(out)}}
+    for key, value in keys.items():
+        tree = put(tree, key.replace("__", "."), value)
+    return build(tree)
+
+
+@pytest.fixture
+def config(tmp_path):
+    return configured(tmp_path / "runs")
+
+
+def record(config, images_seen, **evals):
+    identity = {"run_id": run_id(config), "cell_id": cell_id(config), "seed": config.seed, "n_generated": 10}
+    return {"evals": {**identity, "schema_version": SCHEMA_VERSION, "images_seen": images_seen, **evals}}
+
+
+@contextmanager
+def file_size_limit(bytes_):
+    """A disk that takes files of this size only; a longer write stops in the middle, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+# -- opening ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_folder_is_the_run_and_holds_its_resolved_configuration(config):
+    with RunStore.open(config) as store:
+        assert store.folder == store.folder.parent / run_id(config)
+        kept = yaml.safe_load((store.folder / "config.yaml").read_text())
+        assert "runtime" not in kept and canonical(build(kept)) == canonical(config)
+        with pytest.raises(Busy, match=rf"run {store.run_id} is in use by process {os.getpid()} on "):
+            RunStore.open(config)
+    RunStore.open(config).close()
+
+
+def test_an_output_that_cannot_be_written_is_one_line_with_a_remedy(tmp_path):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StoreError, match=r"^runtime\.out=.*cannot write.*; make room or .*--runtime\.out=DIR$"):
+            RunStore.open(configured(out))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_said(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError, match="Permission denied"):
+        RunStore.open(configured(tmp_path))
+
+
+def test_what_a_killed_writer_left_unfinished_is_removed(config):
+    with RunStore.open(config) as store:
+        path = store.weights_path(64)
+    left = [path.with_name(".64.safetensors.123.tmp"), store.folder / ".status.json.9.tmp"]
+    for beside in left:
+        beside.touch()
+    RunStore.open(config).close()
+    assert not any(beside.exists() for beside in left)
+
+
+def test_another_configuration_is_another_folder(tmp_path):
+    first, second = configured(tmp_path), configured(tmp_path, seed=1)
+    with RunStore.open(first) as one, RunStore.open(second) as two:
+        assert one.folder != two.folder
+
+
+# -- status ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_run_is_known_without_its_lock(config):
+    assert RunStore.finished(config) is None
+    with RunStore.open(config) as store:
+        store.set_status("running", images_total=640)
+        store.append(record(config, 0))
+        assert RunStore.finished(config) is None
+        store.set_status("done", images_seen=640)
+        found = RunStore.finished(config)
+        assert (found["state"], found["images_seen"], found["images_total"]) == ("done", 640, 640)
+        assert store.done and found["pid"] == os.getpid() and found["train_id"] == train_id(config)
+
+
+def test_done_of_another_science_version_is_not_done(config):
+    with RunStore.open(config) as store:
+        store.append(record(config, 0))
+        store.set_status("done", science_version=SCIENCE_VERSION + 1)
+    assert RunStore.finished(config) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "why"),
+    [
+        (ValueError("n\n is  bad"), "failed", "ValueError: n is bad"),
+        (KeyError("x"), "failed", "KeyError: 'x'"),
+        (StoreError("one line"), "failed", "one line"),
+        (SystemExit(143), "interrupted", None),
+        (KeyboardInterrupt(), "interrupted", None),
+    ],
+)
+def test_what_ends_a_run_is_kept_as_its_status(config, error, state, why):
+    with pytest.raises(type(error)), RunStore.open(config) as store:
+        store.set_status("running")
+        raise error
+    assert (read_status(store.folder)["state"], read_status(store.folder)["reason"]) == (state, why)
+    RunStore.open(config).close()  # and the lock is free
+
+
+def test_an_error_after_the_end_leaves_a_done_run_done(config):
+    with pytest.raises(ValueError, match="late"), RunStore.open(config) as store:
+        store.append(record(config, 0))
+        store.set_status("done")
+        raise ValueError("late")
+    assert RunStore.finished(config) is not None
+
+
+def test_an_error_without_text_is_named():
+    assert reason(StoreError()) == "StoreError"
+
+
+def test_a_status_that_is_none_is_said(config):
+    with RunStore.open(config) as store:
+        (store.folder / "status.json").write_text("{}")
+        with pytest.raises(StoreError, match=r"status\.json: not a status .*remove the file"):
+            store.status  # noqa: B018
+        (store.folder / "status.json").write_text("")  # a power cut
+        assert store.status == {}
+        with pytest.raises(ValueError, match="pending"):
+            store.set_status("pending")
+        with pytest.raises(ValueError, match="speed"):
+            store.set_status("running", speed=3)
+
+
+# -- data ------------------------------------------------------------------------------------------------------------
+
+
+def test_changed_images_are_refused(config):
+    with RunStore.open(config) as store:
+        store.check_data("a" * 64)
+    with RunStore.open(config) as store:
+        store.check_data("a" * 64)
+        with pytest.raises(StoreError, match=r"images of data\.source=digits changed since.*aaaa then, bbbb"):
+            store.check_data("b" * 64)
+
+
+def test_the_records_remember_the_images_where_the_status_is_lost(config):
+    with RunStore.open(config) as store:
+        store.append(record(config, 0, data_sha256="a" * 64))
+        with pytest.raises(StoreError, match="changed"):
+            store.check_data("b" * 64)
+
+
+# -- records ---------------------------------------------------------------------------------------------------------
+
+
+def test_records_are_what_was_appended_in_order_of_the_clock(config):
+    with RunStore.open(config) as store:
+        store.append({**record(config, 640, kid=-0.1), "strata": [{"copies": 2, "n_hits": 3}]})
+        store.append(record(config, 0))
+        assert store.measured() == {0, 640}
+        assert [r["evals"]["images_seen"] for r in store.records()] == [0, 640]
+    found = rows(store.folder)
+    assert found["evals"][1]["kid"] == -0.1 and found["evals"][0]["kid"] is None
+    assert (found["strata"][0]["run_id"], found["strata"][0]["n_hits"]) == (store.run_id, 3)
+
+
+def test_a_record_that_exists_stays(config):
+    with RunStore.open(config) as store:
+        store.append(record(config, 64, kid=1.0))
+        with pytest.raises(StoreError, match=r"images_seen=64 is recorded already"):
+            store.append(record(config, 64, kid=2.0))
+        assert [r["evals"]["kid"] for r in store.records()] == [1.0]
+
+
+@pytest.mark.parametrize("change", [{"run_id": "another"}, {"schema_version": SCHEMA_VERSION + 1}, {"n_memorized": 11}])
+def test_a_record_of_something_else_is_refused_and_leaves_no_trace(config, change):
+    with RunStore.open(config) as store:
+        with pytest.raises(SchemaError):
+            store.append(record(config, 64, **change))
+        assert not (store.folder / RECORDS).exists()
+
+
+def test_a_torn_last_record_is_dropped_and_written_again(config):
+    """Cut at every byte of the last line, what a kill may leave; the next record makes the file whole."""
+    with RunStore.open(config) as store:
+        path = store.folder / RECORDS
+        store.append(record(config, 0))
+        first = path.read_bytes()
+        store.append(record(config, 64))
+        whole = path.read_bytes()
+        for length in range(len(first), len(whole), 97):
+            path.write_bytes(whole[:length])
+            assert store.measured() == {0}
+            store.append(record(config, 64))
+            assert path.read_bytes() == whole
+
+
+def test_a_broken_record_in_the_middle_is_said_with_its_line(config):
+    with RunStore.open(config) as store:
+        store.append(record(config, 0))
+        with open(store.folder / RECORDS, "a") as file:
+            file.write("{}\n")
+        with pytest.raises(StoreError, match="line 2: not a record"):
+            store.records()
+
+
+def test_a_record_of_a_newer_schema_is_said(config):
+    with RunStore.open(config) as store:
+        newer = record(config, 0)
+        newer["evals"]["schema_version"] += 1
+        (store.folder / RECORDS).write_text(json.dumps(newer) + "\n")
+        with pytest.raises(StoreError, match=r"newer than 1.*update the code"):
+            store.measured()
+
+
+APPEND_FOR_EVER = textwrap.dedent("""
+    import sys
+    sys.path.insert(0, sys.argv[2])
+    from test_store import configured, record
+    from scaling.store import RunStore
+    config = configured(sys.argv[1])
+    with RunStore.open(config) as store:
+        at = max(store.measured(), default=-1)
+        print("ready", flush=True)
+        while True:
+            at += 1
+            store.append({**record(config, at), "strata": [{"copies": c} for c in range(1, 40)]})
+""")
+
+
+def test_a_kill_in_the_middle_of_appending_loses_nothing_that_was_written(tmp_path):
+    config, rng, before = configured(tmp_path), random.Random(0), 0
+    for _ in range(6):
+        command = [sys.executable, "-c", APPEND_FOR_EVER, str(tmp_path), os.path.dirname(__file__)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(rng.random() * 0.1)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        with RunStore.open(config) as store:
+            found = [r["evals"]["images_seen"] for r in store.records()]
+            assert found == list(range(len(found))) and len(found) >= before
+            before = len(found)
+    assert before > 6
+
+
+def test_a_full_disk_leaves_the_records_as_they_were(config):
+    with RunStore.open(config) as store:
+        path = store.folder / RECORDS
+        store.append(record(config, 0))
+        before = path.read_bytes()
+        for room in (0, 1, 100):
+            with file_size_limit(len(before) + room), pytest.raises(StoreError, match=r"cannot write.*make room"):
+                store.append(record(config, 64))
+            assert path.read_bytes() == before
+        store.append(record(config, 64))
+        assert store.measured() == {0, 64}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_really_full_disk_is_said_and_loses_nothing(tmp_path):
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)], capture_output=True
+    ).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        config = configured(tmp_path)
+        with RunStore.open(config) as store:
+            with pytest.raises(StoreError, match=r"No space left on device.*make room"):
+                for at in range(1_000):
+                    store.append(record(config, at))
+            kept = sorted(store.measured())
+            assert kept == list(range(len(kept))) and len(kept) > 10
+            with pytest.raises(StoreError, match="No space left on device"):
+                store.write_arrays("samples", noise=np.random.default_rng(0).random(100_000))
+            assert not list(store.folder.glob("*samples*"))
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_who_lost_the_lock_writes_no_more(config):
+    with RunStore.open(config) as store:
+        (store.folder / "lock.json").unlink()
+        for write in (
+            lambda: store.append(record(config, 0)),
+            lambda: store.set_status("done"),
+            lambda: store.write_arrays("samples", a=[1]),
+            lambda: store.write_images([]),
+        ):
+            with pytest.raises(StoreError, match="another process took its lock"):
+                write()
+
+
+# -- arrays, images, weights -----------------------------------------------------------------------------------------
+
+
+def test_arrays_are_replaced_whole_and_hold_no_objects(config):
+    with RunStore.open(config) as store:
+        store.write_arrays("samples", a=np.arange(3), b=np.zeros((2, 2), np.uint8))
+        with pytest.raises(ValueError, match="pickle"):
+            store.write_arrays("samples", a=[{}])
+        with file_size_limit(100), pytest.raises(StoreError):
+            store.write_arrays("samples", a=np.random.default_rng(0).random(1000))
+        with np.load(store.folder / "samples.npz", allow_pickle=False) as found:
+            assert found["a"].tolist() == [0, 1, 2] and found["b"].dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", ["../out", "/etc/x", "a/b", "", ".", "..", "a.b", "A"])
+def test_no_name_leads_out_of_the_run_folder(config, name):
+    with RunStore.open(config) as store:
+        with pytest.raises(ValueError, match="name"):
+            store.write_arrays(name, a=[1])
+        with pytest.raises(ValueError):
+            store.weights_path(name)
+        with pytest.raises(ValueError, match="train_id"):
+            store.donor(name)
+
+
+def test_images_have_the_whole_schema(config):
+    import pandas as pd
+
+    identity = {column.name: None for column in IDENTITY} | record(config, 64)["evals"]
+    with RunStore.open(config) as store:
+        store.write_images([{"image_id": "a", "n_hits": 2}, {"image_id": "b"}], identity)
+        found = pd.read_parquet(store.folder / "images.parquet", dtype_backend="numpy_nullable")
+        assert found.n_hits[0] == 2 and pd.isna(found.n_hits[1]) and set(found.run_id) == {store.run_id}
+        with pytest.raises(SchemaError, match="this is run"):
+            store.write_images([{"image_id": "a", "run_id": "x", "images_seen": 1}])
+        with pytest.raises(SchemaError, match="image_id is empty"):
+            store.write_images([{}], identity)
+
+
+def test_weights_of_the_same_training_are_found(tmp_path):
+    """prune and evaluate are not in train_id: another run that differs in them alone may measure these weights."""
+    trained, pruned = configured(tmp_path), configured(tmp_path, model__prune=0.5)
+    assert train_id(trained) == train_id(pruned) and run_id(trained) != run_id(pruned)
+    with RunStore.open(trained) as store:
+        store.append(record(trained, 0))
+        store.weights_path(64).touch()
+        store.set_status("running")
+        with RunStore.open(pruned) as other:
+            assert other.donor(train_id(pruned)) is None  # not done yet
+            store.set_status("done")
+            assert other.donor(train_id(pruned)) == store.folder
+            assert other.donor(train_id(pruned), at=[64]) == store.folder
+            assert other.donor(train_id(pruned), at=[64, 128]) is None
+            assert store.donor(train_id(trained)) is None  # never itself
+            assert other.donor("0" * 12) is None
+            store.weights_path(64).unlink()
+            assert other.donor(train_id(pruned)) is None
+
+
+# -- code version ----------------------------------------------------------------------------------------------------
+
+VERSION = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from scaling.code_version import code_version; print(code_version())"
+)
+
+
+def test_code_version_is_the_commit_and_says_if_the_code_changed(tmp_path):
+    def git(*arguments):
+        return subprocess.run(
+            ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e@e", *arguments],
+            check=True, capture_output=True, text=True,
+        ).stdout.strip()  # fmt: skip
+
+    def version():
+        command = [sys.executable, "-B", "-P", "-c", VERSION, str(tmp_path)]
+        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout.strip()
+
+    source = Path(store_module.__file__).with_name("code_version.py").read_text()
+    package = tmp_path / "scaling"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "code_version.py").write_text(source)
+    assert not re.fullmatch(r"[0-9a-f]{12}\+?", version())  # no repository: the package's version
+    git("init")
+    assert not re.fullmatch(r"[0-9a-f]{12}\+?", version())  # no commit yet
+    git("add", ".")
+    git("commit", "-m", "x")
+    (tmp_path / "notes.txt").touch()  # not the code
+    assert version() == git("rev-parse", "--short=12", "HEAD")
+    (package / "new.py").touch()
+    assert version() == git("rev-parse", "--short=12", "HEAD") + "+"

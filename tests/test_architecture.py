@@ -17,7 +17,12 @@ SCALING = {
     5: {"train", "sweep.__main__", "status", "collect"},
 }
 ANALYSIS = {
-    1: {"table", "laws", "rates"},
+    1: {"table", "rates", "condition", "laws", "page"},
+    2: {"objectives", "problem", "search", "profile", "separation", "estimate"},
+    3: {"uncertainty"},
+    4: {"pareto", "summary"},
+    5: {"plots"},
+    6: {"curve_figures", "figures", "words", "sections", "report", "fit"},
 }
 
 
@@ -64,6 +69,17 @@ def test_scaling_imports_only_from_lower_layers():
                 continue
             sibling = there[1] == here[1] or (there[0] == here[0] and {here[1], there[1]}.isdisjoint(folders()))
             assert there[0] < here[0] or sibling, f"{module} (layer {here[0]}) imports {target} (layer {there[0]})"
+
+
+def test_analysis_imports_only_from_lower_layers():
+    known = modules("analysis")
+    for module, path in known.items():
+        if module == "analysis":
+            continue
+        here = room(module, ANALYSIS)
+        assert here, f"{module}: give it a layer in this test"
+        for target in imports(path) & set(known) - {"analysis"}:
+            assert room(target, ANALYSIS)[0] <= here[0], f"{module} (layer {here[0]}) imports {target}"
 
 
 def folders() -> set[str]:

@@ -16,9 +16,9 @@ FAKE = textwrap.dedent("""
     import os, signal, sys, time, types
 
     def train(config, store, progress):
+        store.set_status("running", images_total=64)  # before the log, which says that this cell is under way
         with open(os.path.join(os.environ["FAKE_LOG"]), "a") as log:
             log.write(f"{config.seed}\\n")
-        store.set_status("running", images_total=64)
         progress({"images_seen": 0, "images_total": 64, "images_per_second": None})
         behaviour = os.environ.get("FAKE", "").split(",")
         if f"fail{config.seed}" in behaviour:

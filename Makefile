@@ -24,5 +24,11 @@ test: lint
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
-bench: setup
+# Others' code runs in an environment of its own: it needs torchvision, which drags in a torch of its own.
+.venv-bench/installed: benchmarks/peers-requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet -r benchmarks/peers-requirements.txt
+	touch $@
+
+bench: setup .venv-bench/installed
 	$(BIN)/python -m benchmarks

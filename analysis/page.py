@@ -22,7 +22,7 @@ p, li { max-width: 46rem; }
 .summary { background: var(--panel); border-left: 4px solid var(--accent); border-radius: 0 6px 6px 0;
   padding: 1rem 1.3rem; font-size: 1.05rem; max-width: none; }
 .summary p { max-width: 52rem; margin: 0; }
-nav { margin: 1.2rem 0 0; font-size: .92rem; }
+nav { display: flex; flex-wrap: wrap; margin: 1.2rem 0 0; font-size: .92rem; }
 nav a { color: var(--accent); text-decoration: none; margin-right: 1.1rem; white-space: nowrap; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); gap: 1.6rem;
   align-items: start; }

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import cache
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
@@ -49,17 +50,32 @@ def load(argv: Sequence[str] | None, program: str = "scaling.train") -> Experime
     return config
 
 
-def given(argv: Sequence[str], program: str = "scaling.train") -> dict:
-    """What YAML files and flags say, as a nested mapping without the defaults; raises ConfigError."""
+@cache
+def _parser(program: str) -> ArgumentParser:
     parser = ArgumentParser(
         prog=program, description=PURPOSE, allow_abbrev=False, exit_on_error=False, print_config=None
     )
     parser.add_argument("--config", action="config", help="YAML file; repeatable, later ones win")
     parser.add_argument("--print_config", action="store_true", help="print the resolved configuration and exit")
     parser.add_class_arguments(ExperimentConfig, None)
-    flags = [re.sub(r"=None$", "=null", flag) for flag in argv]  # W&B writes None where YAML says null
+    return parser
+
+
+def _files_first(flags: list[str]) -> list[str]:
+    files, others, rest = [], [], iter(flags)
+    for flag in rest:
+        if flag == "--config":
+            files += [flag, *[value for value in [next(rest, None)] if value is not None]]
+        else:
+            (files if flag.startswith("--config=") else others).append(flag)
+    return files + others
+
+
+def given(argv: Sequence[str], program: str = "scaling.train") -> dict:
+    """What YAML files and flags say, as a nested mapping without the defaults; raises ConfigError."""
+    flags = _files_first([re.sub(r"=None$", "=null", flag) for flag in argv])  # W&B writes None where YAML says null
     try:
-        tree = parser.parse_args(flags, defaults=False).as_dict()
+        tree = _parser(program).parse_args(flags, defaults=False).as_dict()
     except ArgumentError as error:
         raise ConfigError(_line_for(str(error))) from None
     tree.pop("config", None)

@@ -156,9 +156,9 @@ def _measure_trained(
     config: ExperimentConfig, store: RunStore, steps: list[int], laboratory: Laboratory, report: Progress
 ) -> bool:
     """Measure the weights of a finished run of the same training instead of training again; False if there is none."""
-    donor = store.donor(train_id(config))
     batch = config.train.batch_size
-    if donor is None or not all((donor / "weights" / f"{step * batch}.safetensors").exists() for step in steps):
+    donor = store.donor(train_id(config), at=[step * batch for step in steps])
+    if donor is None:
         return False
     measured, before = store.measured(), torch.zeros(4, dtype=torch.float64)
     for step in steps:

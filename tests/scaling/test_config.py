@@ -28,6 +28,7 @@ def test_defaults_then_files_in_order_then_flags(tmp_path):
     second.write_text("model: {width: 8}\n")
     config = load(["--config", str(first), "--config", str(second), "--seed=3"])
     assert (config.seed, config.model.width, config.train.lr, config.data.holdout) == (3, 8, 1e-4, 256)
+    assert load(["--model.width=3", "--config", str(second)]).model.width == 3  # wherever the flag stands
 
 
 def test_a_wandb_agents_flags_mean_the_same():

@@ -26,7 +26,7 @@ test-slow: setup
 
 # Others' code runs in an environment of its own: it needs torchvision, which drags in a torch of its own.
 .venv-bench/installed: benchmarks/peers-requirements.txt
-	$(PYTHON) -m venv .venv-bench
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet -r benchmarks/peers-requirements.txt
 	touch $@
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7",
@@ -160,6 +160,13 @@ def _log_axis(axes: Axes, values: "DataFrame") -> None:
         axes.tick_params(axis="x", labelsize=8)
 
 
+def _clock(axes: Axes, images_seen: "Series") -> None:
+    """A log axis over images_seen with room for 0, linear below the decade of the first evaluation after it."""
+    positive = images_seen[images_seen > 0]
+    if len(positive):
+        axes.set_xscale("symlog", linthresh=10.0 ** np.floor(np.log10(positive.min())), linscale=0.6)
+
+
 def plot_losses(evals: "DataFrame", sizes: Sequence[float]) -> Figure:
     """Training, seen and hold-out loss against images_seen, a panel for each number of parameters, 95 % intervals.
 
@@ -175,9 +182,7 @@ def plot_losses(evals: "DataFrame", sizes: Sequence[float]) -> Figure:
         for name, (color, style, marker) in LOSSES.items():
             _loss_line(axes, part, name, color, style, marker)
         axes.set_title(f"{count_label(size)} parameters", fontsize=9)
-        positive = evals.loc[evals["images_seen"] > 0, "images_seen"]
-        if len(positive):
-            axes.set_xscale("symlog", linthresh=float(positive.min()))
+        _clock(axes, evals["images_seen"])
     for axes in panels[len(sizes) :]:
         axes.set_visible(False)
     figure.supxlabel("images seen (log scale, 0 at the left)", fontsize=10)
@@ -216,9 +221,7 @@ def plot_growth(rates: "DataFrame", line: Ordered, *, ylabel: str) -> Figure:
             label=count_label(value),
         )
         axes.fill_between(part["images_seen"], part["lo"], part["hi"], color=color, alpha=0.18, linewidth=0)
-    positive = rates.loc[rates["images_seen"] > 0, "images_seen"]
-    if len(positive):
-        axes.set_xscale("symlog", linthresh=float(positive.min()))
+    _clock(axes, rates["images_seen"])
     axes.set(xlabel="images seen (log scale, 0 at the left)", ylabel=ylabel)
     axes.set_ylim(bottom=-0.03 * float(rates["hi"].max()))
     _legend(axes, "parameters")

@@ -70,7 +70,7 @@ class Subject:
         weights = list(denoiser.parameters())
         average = [weight.detach().clone() for weight in weights]
         rate = learning_rate(train, self.config.model.width)
-        optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=train.weight_decay)
+        optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=train.weight_decay, fused=True)
         started = time.monotonic()
         for step in range(steps):
             batch = batches.at(step)

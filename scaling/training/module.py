@@ -76,7 +76,8 @@ class DenoiserModule(pl.LightningModule):
         rate = learning_rate(self.config, self.width)
         if self.config.optimizer == "sgd":
             return torch.optim.SGD(self.weights, lr=rate, momentum=0.9, weight_decay=self.config.weight_decay)
-        return torch.optim.AdamW(self.weights, lr=rate, weight_decay=self.config.weight_decay)
+        # fused: one operation a step; tensor by tensor the update costs 3 ms whatever the width
+        return torch.optim.AdamW(self.weights, lr=rate, weight_decay=self.config.weight_decay, fused=True)
 
     def measured_weights(self) -> dict[str, Tensor]:
         """The weights that instruments look at: the average, or the raw ones where train.ema is null."""

@@ -43,7 +43,7 @@ def test_a_step_does_not_wait_for_the_host():
     """Under FakeTensorMode there are shapes but no values: .item(), bool() and copies to the host raise."""
     with FakeTensorMode(allow_non_fake_inputs=False):
         made = module()
-        optimizer = torch.optim.AdamW(made.weights, lr=1e-3)
+        optimizer = made.configure_optimizers()
         loss = made.training_step(3)
         loss.backward()
         optimizer.step()

@@ -4,14 +4,12 @@ The engine is in estimate.py (one fit) and uncertainty.py (bootstrap, prediction
 """
 
 import argparse
-import json
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.command import answer_json
 from analysis.condition import holds, repeated_rows
 from analysis.estimate import FitResult, fit
 from analysis.laws import LAWS, law
@@ -52,17 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
-    try:
-        answer = json.dumps(_answer(options), indent=2, allow_nan=False)
-        if options.out:
-            Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-            Path(options.out).write_text(answer + "\n")
-        else:
-            print(answer)
-    except (ValueError, OSError) as error:
-        print(f"analysis.fit: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return answer_json("analysis.fit", options.out, lambda: _answer(options))
 
 
 def _answer(options: argparse.Namespace) -> dict:

@@ -5,14 +5,12 @@ A row is on the front iff no other is <= in all columns and < in one; equal rows
 """
 
 import argparse
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from analysis.command import answer_json
 from analysis.condition import holds, repeated_rows
 from analysis.table import TableError, column, numbers, read_table
 
@@ -151,17 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--out", metavar="F.json", help="where to write (default: standard output)")
     options = made.parse_args(argv)
-    try:
-        answer = json.dumps(_answer(options), indent=2, allow_nan=False)
-        if options.out:
-            Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-            Path(options.out).write_text(answer + "\n")
-        else:
-            print(answer)
-    except (ValueError, OSError) as error:
-        print(f"analysis.pareto: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return answer_json("analysis.pareto", options.out, lambda: _answer(options))
 
 
 def _answer(options: argparse.Namespace) -> dict:

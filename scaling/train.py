@@ -8,19 +8,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from scaling.config import ConfigError, load, run_id
 from scaling.data.duplication import left_out, plan
 from scaling.fields import ExperimentConfig
-from scaling.schema import GALLERY, RECORDS, records, rows
 from scaling.store import Busy, RunStore, StoreError
 from scaling.training.points import evaluation_steps
-
-if TYPE_CHECKING:
-    from scaling.training.wandb_view import WandbView
 
 DONE, FAILED, WRONG, BUSY = 0, 1, 2, 3
 
@@ -32,8 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if status := RunStore.finished(config):
             print(f"run {run_id(config)} is done: {status['images_seen']:,} images seen, in {folder(config)}")
             if config.runtime.logger == "wandb":
-                show(config, rows(folder(config))["evals"][-1]["images_seen"]).close()
+                from scaling.training.wandb_view import show_records
+
+                show_records(config, images_total=status["images_seen"]).close()
             return DONE
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, stop)
         with RunStore.open(config) as store:
             limit_threads(config.runtime.threads)
             return run(config, store, printer(config))
@@ -71,48 +68,27 @@ def printer(config: ExperimentConfig) -> Callable[[Mapping[str, object]], None] 
     return Printer(f"run {run_id(config)}") if config.runtime.progress else None
 
 
-def show(config: ExperimentConfig, images_total: int) -> "WandbView":
-    """The run's W&B view, with the records that are on disk already."""
-    from scaling.training.wandb_view import open_view
-
-    view = open_view(config, images_total=images_total)
-    for record in records(Path(folder(config)) / RECORDS):
-        view.log(**record)
-    return view
-
-
 def run(config: ExperimentConfig, store: RunStore, progress: Callable[[Mapping[str, object]], None] | None) -> int:
     """Train and measure in this process, with the store open; what goes wrong becomes one line and an exit code."""
     from scaling.data.sources import SourceError
     from scaling.training.evaluate import Diverged  # torch and Lightning arrive only now
     from scaling.training.run import train
 
-    view, code = None, FAILED
-    if config.runtime.logger == "wandb":
-        view = show(config, steps(config)[-1] * config.train.batch_size)
     try:
-        train(config, store, progress, view and partial(tell, view))
-        print(f"run {store.run_id} done, in {store.folder}")
-        code = DONE
+        train(config, store, progress)
     except (ConfigError, SourceError, StoreError) as error:
         store.set_status("failed", reason=str(error))
-        code = complain(error, WRONG)
+        return complain(error, WRONG)
     except Diverged as error:
         store.set_status("failed", reason=str(error))
-        code = complain(f"run {store.run_id}: {error}", FAILED)
-    except SystemExit as stop:  # SIGTERM or SIGINT: an agent gives the run out again
-        code = stop.code
-        raise
-    finally:
-        if view is not None:
-            view.close(code, preempting=code == 128 + signal.SIGTERM)
-    return code
+        return complain(f"run {store.run_id}: {error}", FAILED)
+    print(f"run {store.run_id} done, in {store.folder}")
+    return DONE
 
 
-def tell(view: "WandbView", record: Mapping[str, object], arrays: Mapping[str, object]) -> None:
-    """Show a new record with its gallery; without samples there is none."""
-    gallery = {name: arrays[name] for name in GALLERY} if set(GALLERY) <= set(arrays) else None
-    view.log(**record, gallery=gallery)
+def stop(signum: int, frame: object) -> None:
+    """Before training listens itself there is nothing to save, but the lock to end and the exit status to keep."""
+    raise SystemExit(128 + signum)
 
 
 def complain(error: Exception | str, code: int) -> int:

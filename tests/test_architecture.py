@@ -17,7 +17,7 @@ SCALING = {
     5: {"train", "sweep.__main__", "status", "collect"},
 }
 ANALYSIS = {
-    1: {"table", "rates", "condition", "laws", "page"},
+    1: {"table", "rates", "condition", "laws", "page", "command"},
     2: {"objectives", "problem", "search", "profile", "separation", "estimate"},
     3: {"uncertainty"},
     4: {"pareto", "summary"},

@@ -55,6 +55,8 @@ class Group:
 
 @dataclass(eq=False)
 class Bench:
+    """The groups of one run and the fixed choices of its instruments, on one device."""
+
     data: TrainingSet
     train: Group  # the unique images in training
     null: Group  # the first min(n, |H|) hold-out images in their place

@@ -77,7 +77,7 @@ class EvaluateCallback(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, module: DenoiserModule, *_: object) -> None:
         if module.step in self.steps:
             self._evaluate(module)
-        elif time.monotonic() - self.saved > self.checkpoint_every or self.stopping.signum is not None:
+        if time.monotonic() - self.saved > self.checkpoint_every or self.stopping.signum is not None:
             self._save(module)
         if time.monotonic() - self.shown > PROGRESS_SECONDS:
             self._show(module)

@@ -17,7 +17,7 @@ from scaling.memorization.basin import basin_recovery
 from scaling.memorization.criteria import Match, match
 from scaling.memorization.extraction import extraction
 from scaling.memorization.ideal_distance import IdealDistance, ideal_distance
-from scaling.memorization.losses import image_losses, mean_and_se
+from scaling.memorization.losses import LIMIT, image_losses, mean_and_se
 from scaling.quality.distances import frechet, kid
 from scaling.quality.features import features
 from scaling.training.bench import Bench, Group
@@ -43,7 +43,7 @@ class Measurement:
         if isfinite(value):
             return value
         if what not in self.refused:
-            log.warning("%s is %s and left empty: the measured weights are far too large", what, value)
+            log.warning("%s is %s and left empty: too few samples, or weights far too large", what, value)
         self.refused.add(what)
         return None
 
@@ -114,15 +114,18 @@ class Recorder:
 
 
 def _losses(denoiser: Denoiser, bench: Bench, found: Measurement, *, with_loss: bool, with_ideal: bool) -> None:
-    at = bench.loss_subset.index
-    seen, distance = _pass(denoiser, bench, bench.train.take(at.cpu().numpy()), bench.train, with_ideal)
-    null, null_distance = _pass(denoiser, bench, bench.null, bench.null, with_ideal)
+    subset, ones = bench.loss_subset, torch.ones(1, device=bench.sigmas.device)
+    seen_group = bench.train.take(subset.index.cpu().numpy())
+    null_group = bench.null.take(np.arange(min(len(bench.null.images), LIMIT)))
+    seen, distance = _pass(denoiser, bench, seen_group, (bench.train, subset.weight) if with_ideal else None)
+    null, null_distance = _pass(denoiser, bench, null_group, (bench.null, ones) if with_ideal else None)
     levels: dict[float, dict[str, object]] = {sigma: {} for sigma in bench.sigmas.tolist()}
     if with_loss:
-        rest, _ = _pass(denoiser, bench, bench.holdout.take(np.arange(len(null), len(bench.data.holdout))), None, False)
+        others = np.arange(len(null), min(len(bench.data.holdout), LIMIT))
+        rest, _ = _pass(denoiser, bench, bench.holdout.take(others), None)
         _loss_columns(seen, torch.cat([null, rest]), bench, found, levels)
         if bench.left_out is not None:
-            left, _ = _pass(denoiser, bench, bench.left_out, None, False)
+            left, _ = _pass(denoiser, bench, bench.left_out, None)
             _image_losses(left, bench.left_out.positions.tolist(), found)
     if with_ideal:
         found.evals["ideal_distance"] = found.number(distance.value, "ideal_distance")
@@ -134,21 +137,24 @@ def _losses(denoiser: Denoiser, bench: Bench, found: Measurement, *, with_loss: 
 
 
 def _pass(
-    denoiser: Denoiser, bench: Bench, group: Group, reference: Group | None, with_ideal: bool
+    denoiser: Denoiser, bench: Bench, group: Group, reference: tuple[Group, Tensor] | None
 ) -> tuple[Tensor, IdealDistance | None]:
-    """Losses [N J] of the group's images and, with a reference set, their distance to its ideal denoiser."""
+    """Losses [N J] of the group's images and their distance to the ideal denoiser of a reference set.
+
+    reference: that set, and the weight of each of the group's images (1, or as the subset has it).
+    """
     if not len(group.images):
         return torch.empty(0, len(bench.sigmas), dtype=torch.float64, device=group.images.device), None
     recorder = Recorder(denoiser)
-    asked = recorder if with_ideal else denoiser
+    asked = denoiser if reference is None else recorder
     losses = image_losses(
         asked, group.images, group.labels, group.positions, bench.sigmas, sigma_data=denoiser.sigma_data
     )
-    if not with_ideal:
+    if reference is None:
         return losses, None
-    weight = bench.loss_subset.weight if len(group.images) == len(bench.loss_subset.weight) else 1
+    whole, weight = reference
     return losses, ideal_distance(
-        recorder.replay, reference.ideal, reference.linear, group.images, group.copies_tensor() * weight,
+        recorder.replay, whole.ideal, whole.linear, group.images, group.copies_tensor() * weight,
         group.positions, bench.sigmas, sigma_data=denoiser.sigma_data, labels=group.labels,
     )  # fmt: skip
 
@@ -172,7 +178,8 @@ def _loss_columns(
     for row in found.strata:
         _estimate(found, row, "seen_loss", seen[copies == row["copies"]].mean(dim=1), None)
     _image_losses(seen, positions.tolist(), found)
-    _image_losses(held, range(len(bench.data.pool), len(found.images)), found)
+    first = len(bench.data.pool)
+    _image_losses(held, range(first, first + len(held)), found)
 
 
 def _estimate(found: Measurement, row: dict[str, object], name: str, losses: Tensor, weight: Tensor | None) -> None:

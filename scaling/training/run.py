@@ -22,9 +22,10 @@ from scaling.store import RunStore
 from scaling.training.bench import Bench
 from scaling.training.data import StepData
 from scaling.training.evaluate import EvaluateCallback, Stopping
-from scaling.training.laboratory import Laboratory, Listener
+from scaling.training.laboratory import Laboratory
 from scaling.training.module import DenoiserModule
 from scaling.training.points import evaluation_steps, total_steps
+from scaling.training.wandb_view import shown
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its notes on hardware and loggers tell us nothing
 
@@ -32,12 +33,8 @@ PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 Progress = Callable[[Mapping[str, object]], None]
 
 
-def train(
-    config: ExperimentConfig, store: RunStore, progress: Progress | None = None, listener: Listener | None = None
-) -> None:
+def train(config: ExperimentConfig, store: RunStore, progress: Progress | None = None) -> None:
     """Train and measure the run, from where it stands to its end; every record is on disk when this returns.
-
-    listener: told each new record and its arrays once they are on disk.
 
     Raises Diverged, and ConfigError, StoreError or SourceError for what the user must mend. SIGTERM and SIGINT write a
     checkpoint and raise SystemExit(128 + signal).
@@ -53,9 +50,10 @@ def train(
     report = partial(_report, store, progress or (lambda state: None))
     denoiser = make_denoiser(config, data)
     bench = Bench.of(config, data, images, device)
-    laboratory = Laboratory(config, data, bench, store, copy.deepcopy(denoiser).to(device), listener)
-    if not _measure_trained(config, store, steps, laboratory, report):
-        _fit(config, data, store, steps, denoiser.to(device), laboratory, report)
+    with shown(config, images_total=images_total) as listener:
+        laboratory = Laboratory(config, data, bench, store, copy.deepcopy(denoiser).to(device), listener)
+        if not _measure_trained(config, store, steps, laboratory, report):
+            _fit(config, data, store, steps, denoiser.to(device), laboratory, report)
     laboratory.save_model()
     Checkpoints(store.folder / "checkpoints").clear()
     store.set_status("done", images_seen=images_total)
@@ -126,9 +124,8 @@ def _fit(
     handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", module="pytorch_lightning"
-            )  # about loaders and loggers that we do not use
+            # about loaders and loggers that we do not use
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
             _trainer(config, device, callback, total - first).fit(module, datamodule=StepData(first, total))
     finally:
         for signum, handler in handlers.items():

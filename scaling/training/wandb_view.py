@@ -9,8 +9,10 @@ goes wrong is one line on standard error, and the run goes on. wandb (seconds, 2
 import json
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import ceil, isfinite, sqrt
 from pathlib import Path
 from queue import SimpleQueue
@@ -22,7 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from scaling.config import canonical, cell_id, resolve, run_id, train_id
 from scaling.fields import ExperimentConfig
-from scaling.schema import GALLERY, NESTED
+from scaling.schema import GALLERY, NESTED, RECORDS, records
 
 PROJECT = "diffusion-memorization-scaling"  # unless the user, a settings file or a sweep names one
 TAG_CHARACTERS = 64  # W&B refuses longer tags
@@ -52,6 +54,34 @@ def open_view(config: ExperimentConfig, *, images_total: int) -> "WandbView":
     wanted = config.runtime.wandb_mode
     folder = Path(config.runtime.out) / run_id(config)
     return WandbView(None if wanted == "auto" else wanted, run_arguments(config, images_total), folder)
+
+
+def show_records(config: ExperimentConfig, *, images_total: int) -> "WandbView":
+    """The run's view, with the records that are on disk already."""
+    view = open_view(config, images_total=images_total)
+    for record in records(Path(config.runtime.out) / run_id(config) / RECORDS):
+        view.log(**record)
+    return view
+
+
+@contextmanager
+def shown(config: ExperimentConfig, *, images_total: int) -> Iterator[Callable[..., None] | None]:
+    """Show the run while the block trains it; gives what to call with each new record and its arrays, or None.
+
+    None unless runtime.logger is wandb. A run stopped by SIGTERM is marked as preempted: an agent gives it out again.
+    """
+    if config.runtime.logger != "wandb":
+        yield None
+        return
+    view, code = show_records(config, images_total=images_total), 1
+    try:
+        yield view.tell
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+        raise
+    finally:
+        view.close(code, preempting=code == 128 + signal.SIGTERM)
 
 
 def run_arguments(config: ExperimentConfig, images_total: int) -> dict[str, object]:
@@ -103,6 +133,11 @@ class WandbView:
         """
         if self._thread.is_alive():
             self._queue.put(Evaluation(evals, dict(zip(NESTED, (strata, noise_levels, prompts), strict=True)), gallery))
+
+    def tell(self, record: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> None:
+        """Send a new record with its gallery; without samples there is none."""
+        gallery = {name: arrays[name] for name in GALLERY} if set(GALLERY) <= set(arrays) else None
+        self.log(**record, gallery=gallery)
 
     def close(self, exit_code: int = 0, *, preempting: bool = False) -> None:
         """End the run, at most CLOSE_SECONDS from now. preempting: an agent is to give it out again."""

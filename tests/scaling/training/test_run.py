@@ -10,12 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from scaling.checkpoints import load_weights
 from scaling.config import ConfigError, build, load, run_id
 from scaling.flops import forward_flops as closed_form_flops
+from scaling.memorization.ideal_distance import ideal_distance
 from scaling.schema import EVALS, rows
 from scaling.store import RunStore, StoreError
 from scaling.training.evaluate import Diverged
@@ -94,7 +96,6 @@ def test_an_untrained_network_memorized_nothing(undisturbed):
 
 
 def test_the_run_folder_is_complete_and_readable(undisturbed):
-    import pandas as pd
     import yaml
 
     names = {path.name for path in undisturbed.iterdir()}
@@ -182,6 +183,60 @@ def test_sigterm_writes_a_checkpoint_and_exits_143(undisturbed, tmp_path):
     assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
     assert list((folder / "checkpoints").glob("*.safetensors"))
     same_run(undisturbed, run(tmp_path))
+
+
+def test_sigterm_before_training_ends_with_143_and_no_lock(tmp_path):
+    """While torch is imported and images are read there is no checkpoint to write, but an exit status to keep."""
+    process = start(tmp_path)
+    while not list(tmp_path.glob("*/lock.json")):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143 and not list(tmp_path.glob("*/lock.json"))
+
+
+def test_a_run_under_any_engine_is_shown_in_wandb(tmp_path, monkeypatch):
+    """runtime.logger belongs to training itself: every record is told once, the end with its exit code."""
+    told, ends = [], []
+
+    class View:
+        def log(self, **record):
+            told.append(record["evals"]["images_seen"])
+
+        def tell(self, record, arrays):
+            assert "gallery_samples" in arrays
+            self.log(**record)
+
+        def close(self, code=0, *, preempting=False):
+            ends.append((code, preempting))
+
+    monkeypatch.setattr("scaling.training.wandb_view.open_view", lambda config, images_total: View())
+    run(tmp_path, "--runtime.logger=wandb", "--evaluate.at=1")
+    assert told == [0, 2048] and ends == [(0, False)]
+
+
+def test_losses_of_a_subset_weigh_only_the_training_images(tmp_path, monkeypatch):
+    """Above the limit a fixed subset stands, weighted, for all; of the hold-out its first images, unweighted."""
+    given = []
+
+    def recorded(denoiser, ideal, linear, images, copies, *rest, **more):
+        given.append(copies.tolist())
+        return ideal_distance(denoiser, ideal, linear, images, copies, *rest, **more)
+
+    monkeypatch.setattr("scaling.training.measure.ideal_distance", recorded)
+    monkeypatch.setattr("scaling.training.measure.LIMIT", 6)
+    monkeypatch.setattr("scaling.memorization.losses.measured_images.__defaults__", (6, 1))
+    strata = ["--data.duplication.design=strata", "--data.duplication.levels=[[10,1],[2,4]]"]
+    folder = run(tmp_path, "--evaluate.at=1", "--train.images=64", *strata)
+    images, last = pd.read_parquet(folder / "images.parquet"), rows(folder)["evals"][-1]
+    images = images[images.loss.notna()]
+    seen, held = images[images.in_training], images[images.role == "holdout"]
+    assert len(seen) == len(held) == 6
+    by_stratum = seen.groupby("copies").loss.mean()
+    assert last["seen_loss"] == pytest.approx((10 * by_stratum[1] + 2 * by_stratum[4]) / 12)
+    assert last["holdout_loss"] == pytest.approx(held.loss.mean())
+    assert given[0] == pytest.approx([2, 2, 2, 2, 2, 8])  # five of ten at one copy, one of two at four
+    assert given[1] == [1] * 6  # the null's images stand for themselves
 
 
 def test_how_often_a_run_is_measured_changes_no_weight(undisturbed, tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from scaling.config import canonical, cell_id, load, run_id, train_id
 from scaling.schema import GALLERY
-from scaling.training.wandb_view import CELL_PIXELS, gallery_grid, history_row, run_arguments
+from scaling.training.wandb_view import CELL_PIXELS, CLOSE_SECONDS, gallery_grid, history_row, run_arguments
 from tests.wandb_stub.stub import WandbStub
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -187,7 +187,7 @@ print(max(calls), timed(view.close))
     stub.stop()
     done = run(script, tmp_path, stub.environ(WANDB_HTTP_TIMEOUT="1"))
     slowest, closing = map(float, done.stdout.split())
-    assert (slowest < 0.05, closing < 8) == (True, True)
+    assert slowest < 0.05 and closing < CLOSE_SECONDS  # what `close` promises; giving up there would be another line
     assert done.stderr.startswith(f"W&B: Failed to authenticate with {stub.url}")
     assert done.stderr.count("\n") == 1
     (folder,) = (tmp_path / "runs" / RUN / "wandb").glob(f"offline-run-*-{RUN}")

@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from scaling import sizes
 from scaling.fields import ExperimentConfig
 
-SCIENCE_VERSION = 1  # raised when a configuration field is added or a recorded number changes its meaning
+SCIENCE_VERSION = 2  # raised when a configuration field is added or a recorded number changes its meaning
 TRAINING_VERSION = 1  # raised only when training itself changes
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)

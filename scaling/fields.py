@@ -222,7 +222,10 @@ class TrainConfig(Section):
         return self
 
 
-Measure = Literal["loss", "neighbors", "basin", "quality", "ideal"]
+Measure = Literal[
+    "loss", "membership", "ideal", "neighbors", "cliques", "trajectory", "basin", "quality",
+    "prompts", "keys", "cyclic", "density", "leverage",
+]  # fmt: skip
 Context = Literal["1/4", "1/2", "3/4", "border", "patch"]
 
 
@@ -233,30 +236,32 @@ class EvaluateConfig(Section):
     """samples drawn from the model at each evaluation"""
     sampler_steps: Annotated[int, Field(ge=2)] = 18
     """noise levels of the deterministic Heun sampler"""
-    measures: list[Measure] = ["loss", "neighbors", "basin", "quality", "ideal"]
-    """instruments to run"""
-    features: Literal["pixels"] = "pixels"
-    """feature space of the quality measures"""
+    measures: list[Measure] = [
+        "loss", "membership", "ideal", "neighbors", "cliques", "trajectory", "basin", "quality",
+    ]  # fmt: skip
+    """instruments to run; configs/full.yaml asks for all"""
+    features: Literal["pixels", "efficientnet_lite0"] = "pixels"
+    """feature space of the quality measures; efficientnet_lite0 needs the extra `features`"""
     draws: Annotated[int, Field(ge=2)] = 16
     """noise levels J of a loss, one draw each"""
     density_levels: Annotated[int, Field(ge=2)] = 64
-    """noise levels of the log-density bound (its instrument is still to come)"""
+    """noise levels of the log-density bound"""
     density_draws: Positive = 1
-    """noise draws a level of the log-density bound (its instrument is still to come)"""
+    """noise draws a level of the log-density bound"""
     sigma_min: Annotated[float, Field(gt=0)] | None = None
-    """lower end of the log-density bound; null = the source's (its instrument is still to come)"""
+    """lower end of the log-density bound; null = from the source's grey step and the training law"""
     basin_sigma: Annotated[float, Field(gt=0)] | None = None
     """noise level from which basin recovery starts; null = the source's collapse level"""
     basin_images: Positive = 64
     """images that basin recovery starts from, equally many of each stratum; as many held-out ones"""
     prompts: Positive = 64
-    """prompted extraction: images prompted (its instrument is still to come)"""
+    """images prompted a context, equally many of each stratum, and as many held-out ones; also keys tried"""
     contexts: list[Context] = ["1/2"]
-    """prompted extraction: known part (its instrument is still to come)"""
+    """prompted extraction: the known part; 1/4, 1/2, 3/4 of the rows, the border, or a random patch"""
     rounds: Positive = 10
-    """prompted extraction: resampling rounds a level (its instrument is still to come)"""
+    """prompted extraction: resampling rounds a level"""
     cycles: Positive = 10
-    """cyclic attack: cycles a chain (its instrument is still to come)"""
+    """cyclic attack: times each sample is noised to basin_sigma and denoised again"""
 
 
 class RuntimeConfig(Section):

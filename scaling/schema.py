@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RECORDS = "evals.jsonl"  # in a run folder: one line an evaluation
 NESTED = ("strata", "noise_levels", "prompts")  # tables whose rows travel inside the evaluation's record
 # samples.npz of a run (last evaluation), G samples chosen to be looked at: half of them the first ones drawn, half
@@ -103,13 +103,16 @@ EVALS = (
     Column("n_extracted", int, "images", "unique training images hit by at least one memorized sample", "n_unique"),
     Column("n_basin", int, "chains", "basin recovery: chains started at noised training images"),
     Column("n_basin_recovered", int, "chains", "chains that came back to their image", "n_basin"),
+    Column("n_ideal_basin_recovered", int, "chains", "the same chains under the ideal denoiser: ceiling", "n_basin"),
     Column("n_null_basin", int, "chains", "null: chains started at noised held-out images"),
     Column("n_null_basin_recovered", int, "chains", "null: came back, judged among held-out images", "n_null_basin"),
+    Column("basin_sigma", float, "pixels [-1, 1]", "noise level from which basin recovery and cyclic attack start"),
     Column("n_spurious", int, "groups", "recurring generations that are no training or held-out image", "n_flagged"),
     Column("n_flagged", int, "groups", "groups of near-identical generations (generate and filter)"),
     Column("n_flagged_true", int, "groups", "flagged groups whose medoid is a training image", "n_flagged"),
     Column("n_cyclic", int, "chains", "cyclic attack: chains run"),
     Column("n_cyclic_extracted", int, "images", "cyclic attack: unique training images found", "n_unique"),
+    Column("n_null_cyclic_extracted", int, "images", "null: held-out images found by the same chains", "n_holdout"),
     Column("membership_auc", float, "", "AUC of the loss attack, training against held-out images; chance 0.5"),
     Column("membership_auc_se", float, "", "its standard error (DeLong)"),
     Column("tpr_at_1pct_fpr", float, "share", "true positives at 1 % false positives"),
@@ -119,6 +122,9 @@ EVALS = (
     Column("n_null_prompt_recovered", int, "prompts", "null: recovered among held-out images", "n_null_prompts"),
     Column("n_keys", int, "images", "planted border keys tried"),
     Column("n_keys_recovered", int, "images", "keys recovered within 0.1 (chance .19)", "n_keys"),
+    Column("n_ideal_keys_recovered", int, "images", "the same keys under the ideal denoiser: the ceiling", "n_keys"),
+    Column("n_null_keys", int, "images", "null: keys of held-out images, never trained on"),
+    Column("n_null_keys_recovered", int, "images", "null: recovered within 0.1", "n_null_keys"),
     Column("key_error", float, "grey [0, 1]", "mean absolute error of a recovered key; chance 1/3"),
     Column("key_error_se", float, "grey [0, 1]", "its standard error"),
     Column("ideal_distance", float, "", "distance to the ideal denoiser; 0 = copier, 1 = a linear denoiser"),
@@ -128,6 +134,7 @@ EVALS = (
     Column("bits_memorized_se", float, "bits", "its standard error"),
     Column("bits_optimism", float, "bits", "n_unique x (mean log-density seen - held out)"),
     Column("bits_optimism_se", float, "bits", "its standard error"),
+    Column("sigma_min", float, "pixels [-1, 1]", "lower end of the log-density bound: compare bits only at one"),
     Column("kid", float, "", "kernel distance of samples to held-out images (unbiased, may be negative)"),
     Column("kid_se", float, "", "its standard error (grouped jackknife)"),
     Column("kid_train", float, "", "the same for the training images themselves: what a perfect copier reaches"),
@@ -154,6 +161,7 @@ STRATA = (
     Column("n_null_memorized", int, "samples", "null: held-out images, with the copies of their index", "n_generated"),
     Column("n_basin", int, "chains", "basin chains started at the stratum's images"),
     Column("n_basin_recovered", int, "chains", "chains that came back: the stratum's rate", "n_basin"),
+    Column("n_ideal_basin_recovered", int, "chains", "the same chains under the ideal denoiser: ceiling", "n_basin"),
     Column("seen_loss", float, "weighted MSE", "seen_loss over the stratum"),
     Column("seen_loss_se", float, "weighted MSE", "its standard error, clustered by image"),
     Column("membership_auc", float, "", "the stratum's images against all held-out images"),
@@ -194,6 +202,7 @@ IMAGES = (
     Column("copies", int, "copies", "in the training set; for left-out images what they would have had; hold-out 0"),
     Column("in_training", bool, "", "stands in this run's training set"),
     Column("loss", float, "weighted MSE", "mean loss over the evaluation draws"),
+    Column("membership_score", float, "weighted MSE", "minus the mean loss over draws of intermediate sigma"),
     Column("best_ratio", float, "", "smallest gap ratio of the samples nearest to it; empty if none"),
     Column("n_hits", int, "samples", "memorized samples whose nearest image it is", "n_generated"),
     Column("n_basin_recovered", int, "chains", "of its basin chains"),

@@ -74,8 +74,11 @@ def run(config: ExperimentConfig, store: RunStore, progress: Callable[[Mapping[s
     from scaling.training.evaluate import Diverged  # torch and Lightning arrive only now
     from scaling.training.run import train
 
+    def say(line: str) -> None:
+        print(f"run {store.run_id}  {line}", file=sys.stderr)
+
     try:
-        train(config, store, progress)
+        train(config, store, progress, say if progress else None)
     except (ConfigError, SourceError, StoreError) as error:
         store.set_status("failed", reason=str(error))
         return complain(error, WRONG)

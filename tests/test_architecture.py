@@ -14,13 +14,24 @@ SCALING = {
     2: {"memorization", "quality", "store", "checkpoints", "lock", "tables"},
     3: {"training"},
     4: {"sweep"},  # an engine runs cells, so it stands above training
-    5: {"train", "sweep.__main__", "status", "collect"},
+    5: {"train", "sweep.__main__", "status", "collect", "selfcheck"},
 }
 ANALYSIS = {
     1: {"table", "rates", "condition", "laws", "page", "command"},
     2: {"objectives", "problem", "search", "profile", "separation", "estimate"},
-    3: {"uncertainty"},
-    4: {"pareto", "summary"},
+    3: {"uncertainty", "rank_correlation", "survival", "richness", "emission", "crossing", "folds", "run_setting"},
+    4: {
+        "pareto",
+        "summary",
+        "bits",
+        "lira",
+        "counterfactual",
+        "quadrants",
+        "onset",
+        "cell_onset",
+        "capacity",
+        "agreement",
+    },
     5: {"plots"},
     6: {"curve_figures", "figures", "words", "sections", "report", "fit"},
 }
@@ -126,6 +137,7 @@ LIGHT = [
     "scaling.status",
     "scaling.collect",
     "scaling.sweep.__main__",
+    "scaling.selfcheck.__main__",
     "analysis.laws",
     "analysis.report",
     "analysis.fit",

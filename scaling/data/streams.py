@@ -20,6 +20,12 @@ STREAMS = (
     "sample",  # initial noise of generated samples
     "basin",  # noise of basin recovery
     "sample_label",  # labels of generated samples
+    "density",  # noise of the log-density bound
+    "prompt",  # noise of prompted extraction
+    "patch",  # where the random patch of a prompt lies
+    "cyclic",  # noise of the cyclic attack
+    "projection",  # random projection of gradients
+    "trajectory",  # noise on training images that the sampler's path is compared with
 )
 CONSTANT = 20_240_601  # the seed of what is equal in every run: evaluation, sample and basin noise
 

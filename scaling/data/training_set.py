@@ -25,7 +25,7 @@ class TrainingSet:
     pool_labels: np.ndarray  # int64 [P] the source's; -1 = none
     pool_copies: np.ndarray  # int64 [P] as planned, before a fold leaves
     in_training: np.ndarray  # bool [P]
-    holdout: np.ndarray  # uint8 [H C S S]; no keys
+    holdout: np.ndarray  # uint8 [H C S S]; with keys of their own, else they would differ from the pool by that
     holdout_labels: np.ndarray  # int64 [H] the source's; -1 = none
     members: np.ndarray  # uint8 [M C S S] what is trained on: each image in training, followed by its near copies
     member_position: np.ndarray  # int64 [M] pool position of the member's family
@@ -35,6 +35,7 @@ class TrainingSet:
     holdout_given: np.ndarray  # int64 [H] the label the network is given for a held-out image
     n_labels: int  # 0 without conditioning
     keys: np.ndarray | None  # float64 [P] planted grey in [0, 1], exactly as the pixels hold it; None = not planted
+    holdout_keys: np.ndarray | None  # float64 [H] the same of the held-out images: never trained on
     mean: float  # of the source, in [-1, 1]
     std: float
     data_sha256: str
@@ -74,9 +75,12 @@ def assemble(config: ExperimentConfig, images: ImageSet) -> TrainingSet:
     repeats = copies[positions]
     exact = data.duplication.near == "exact"
     levels = key_levels(draw, len(copies)) if data.keys else None
+    holdout_levels = key_levels(draw, len(holdout), of_holdout=True) if data.keys else None
+    if levels is not None:
+        original, holdout = _planted(config, original, levels, holdout, holdout_levels)
     labels, n_labels = _given(config, images, pool_at)
     return TrainingSet(
-        pool=original if levels is None else _planted_pool(config, original, levels),
+        pool=original,
         pool_labels=images.labels[pool_at],
         pool_copies=copies,
         in_training=in_training,
@@ -92,6 +96,7 @@ def assemble(config: ExperimentConfig, images: ImageSet) -> TrainingSet:
         holdout_given=_given(config, images, holdout_at)[0] % max(1, n_labels),
         n_labels=n_labels,
         keys=None if levels is None else levels / 255,
+        holdout_keys=None if levels is None else holdout_levels / 255,
         mean=images.mean,
         std=images.std,
         data_sha256=images.data_sha256,
@@ -141,9 +146,9 @@ def _members(
     return members, member_position
 
 
-def key_levels(draw: int, n: int) -> np.ndarray:
+def key_levels(draw: int, n: int, *, of_holdout: bool = False) -> np.ndarray:
     """Grey levels 0..255 [n] of the planted keys, uniform by (draw, position): a larger pool keeps the smaller's."""
-    return np.floor(256 * generator(draw, "key").random(n)).astype(np.uint8)
+    return np.floor(256 * generator(draw, "key", int(of_holdout)).random(n)).astype(np.uint8)
 
 
 def plant(pixels: np.ndarray, levels: np.ndarray) -> np.ndarray:
@@ -153,14 +158,17 @@ def plant(pixels: np.ndarray, levels: np.ndarray) -> np.ndarray:
     return np.where(ring, levels[:, None, None, None], pixels)
 
 
-def _planted_pool(config: ExperimentConfig, original: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    pool = plant(original, levels)
-    if equal := len(pool) - len(first_of_each(pool)):
+def _planted(
+    config: ExperimentConfig, pool: np.ndarray, levels: np.ndarray, holdout: np.ndarray, holdout_levels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    pool, holdout = plant(pool, levels), plant(holdout, holdout_levels)
+    everything = np.concatenate([pool, holdout])
+    if equal := len(everything) - len(first_of_each(everything)):
         raise ConfigError(
-            f"data.keys=True: {equal} of {len(pool)} images equal another one once their border is a key; "
+            f"data.keys=True: {equal} of {len(everything)} images equal another one once their border is a key; "
             f"use data.image_size above {config.data.image_size}"
         )
-    return pool
+    return pool, holdout
 
 
 def _given(config: ExperimentConfig, images: ImageSet, at: np.ndarray) -> tuple[np.ndarray, int]:

@@ -22,11 +22,16 @@ def karras_sigmas(steps: int, sigma_max: float = SIGMA_MAX, sigma_min: float = S
 
 
 def heun(
-    denoiser: Callable[[Tensor, Tensor, Tensor | None], Tensor], x: Tensor, sigmas: Tensor, labels: Tensor | None = None
+    denoiser: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    x: Tensor,
+    sigmas: Tensor,
+    labels: Tensor | None = None,
+    visit: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
     """Karras et al. 2022, Algorithm 1: x [B C H W] at noise level sigmas[0] -> images [B C H W] at level 0.
 
-    The last step, to 0, is Euler's: there the correction would divide by 0.
+    The last step, to 0, is Euler's: there the correction would divide by 0. `visit` is told (step, x) before each step:
+    the state at level sigmas[step], which it must not change.
     """
     levels = sigmas.to(device=x.device, dtype=x.dtype).unbind()
     count = x.shape[0]
@@ -35,6 +40,8 @@ def heun(
         return (at - denoiser(at, sigma.expand(count), labels)) / sigma
 
     for step, (now, after) in enumerate(pairwise(levels)):
+        if visit is not None:
+            visit(step, x)
         d = slope(x, now)
         euler = x + (after - now) * d
         last = step == len(levels) - 2
@@ -50,11 +57,16 @@ def sample(
     labels: Tensor | None = None,
     *,
     batch_size: int = 256,
+    visit: Callable[[int, slice, Tensor], None] | None = None,
 ) -> Tensor:
-    """Images [B C H W], clamped to [-1, 1] but not rounded, from unit noise [B C H W]; in batches of bounded memory."""
+    """Images [B C H W], clamped to [-1, 1] but not rounded, from unit noise [B C H W]; in batches of bounded memory.
+
+    `visit` is told (step, rows, x) before each step: the state of samples `rows` at level sigmas[step].
+    """
     made = []
     for start in range(0, len(noise), batch_size):
-        part = slice(start, start + batch_size)
+        part = slice(start, min(start + batch_size, len(noise)))
         x = noise[part] * sigmas[0].to(noise)
-        made.append(heun(denoiser, x, sigmas, None if labels is None else labels[part]).clamp(-1, 1))
+        told = None if visit is None else lambda step, x, rows=part: visit(step, rows, x)
+        made.append(heun(denoiser, x, sigmas, None if labels is None else labels[part], told).clamp(-1, 1))
     return torch.cat(made)

@@ -15,14 +15,13 @@ from scaling.config import cell_id
 from scaling.data.duplication import plan
 from scaling.fields import ExperimentConfig
 from scaling.flops import forward_flops
+from scaling.training.cost import instrument_costs
 from scaling.training.points import evaluation_steps, total_steps
 
 STEP_SECONDS = 5.8e-3  # of a step or a sampler's pass, whatever its size
 PIXEL_SECONDS = 1.64e-6  # of one pixel's forward and backward pass through a network of no weights
 FLOP_SECONDS = 8.0e-12
 KNOWN_CHANNELS = {"digits": 1, "fashion_mnist": 1, "cifar10": 3}  # others count as grey unless data.channels says more
-BASIN_DRAWS = 4  # measures.md 2.4
-LOSS_IMAGES = 2048  # at most, of the training images
 CLASSES = 10  # of a source whose images were not read yet
 
 
@@ -51,9 +50,15 @@ def forecast(config: ExperimentConfig) -> Forecast:
     forward = forward_flops(model, image_size=size, channels=channels)
     pixels = channels * size**2
     training = steps * STEP_SECONDS + images * (pixels * PIXEL_SECONDS + 3 * forward * FLOP_SECONDS)
-    passes, evaluated = _evaluation(config, round(made.n_unique * stays))
-    evaluation = passes * STEP_SECONDS / 3 + evaluated * (pixels * PIXEL_SECONDS / 3 + forward * FLOP_SECONDS)
     points = len(evaluation_steps(config.evaluate, config.train, n_train))
+    costs = instrument_costs(
+        config.evaluate, round(made.n_unique * stays), config.data.holdout, keys=config.data.keys
+    )  # fmt: skip
+    of_image = pixels * PIXEL_SECONDS / 3 + forward * FLOP_SECONDS
+    evaluation = sum(
+        (cost.calls * STEP_SECONDS / 3 + cost.images * of_image) * (1 if name == "leverage" else points)
+        for name, cost in costs.items()
+    )
     return Forecast(
         params=sizes.count_params(model, model.width, size, channels, labels),
         n_unique=round(made.n_unique * stays),
@@ -61,24 +66,8 @@ def forecast(config: ExperimentConfig) -> Forecast:
         copies=made.max_copies,
         images=images,
         train_flops=3.0 * forward * images,
-        seconds=training + points * evaluation,
+        seconds=training + evaluation,
     )
-
-
-def _evaluation(config: ExperimentConfig, n_unique: int) -> tuple[int, int]:
-    """Calls of the network and images through it at one evaluation, forward only."""
-    evaluate, held_out = config.evaluate, config.data.holdout
-    heun = 2 * evaluate.sampler_steps - 1
-    passes = evaluated = 0
-    if {"neighbors", "quality"} & set(evaluate.measures):
-        passes, evaluated = passes + heun, evaluated + heun * evaluate.samples
-    if "basin" in evaluate.measures:  # it starts about half way down
-        images = min(n_unique, evaluate.basin_images) + min(n_unique, held_out, evaluate.basin_images)
-        passes, evaluated = passes + heun, evaluated + heun // 2 * BASIN_DRAWS * images
-    if {"loss", "ideal"} & set(evaluate.measures):
-        images = min(n_unique, LOSS_IMAGES) + held_out
-        passes, evaluated = passes + evaluate.draws, evaluated + evaluate.draws * images
-    return passes, evaluated
 
 
 def corrected(

@@ -1,22 +1,29 @@
 """What every evaluation of a run shares: images, levels and references on the device, made once."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scaling.data.noise import normals, uniforms
 from scaling.data.sources import ImageSet, to_unit
 from scaling.data.streams import CONSTANT
 from scaling.data.training_set import TrainingSet
+from scaling.diffusion.denoiser import Denoiser
 from scaling.diffusion.ideal import IdealDenoiser, LinearDenoiser, collapse_sigma, covariance_eigenvalues
-from scaling.fields import ExperimentConfig
+from scaling.diffusion.sampler import karras_sigmas
+from scaling.fields import EvaluateConfig, ExperimentConfig
+from scaling.memorization.density import grey_step, sigma_floor
 from scaling.memorization.losses import Subset, evaluation_sigmas, measured_images
 from scaling.memorization.neighbors import nearest
 from scaling.memorization.subset import equal_subset
+from scaling.memorization.trajectory import Trajectory
 
+T = TypeVar("T")
 SPECTRUM_IMAGES = 4096  # of the source, evenly spaced: enough for the eigenvalues of its covariance
 
 
@@ -61,12 +68,16 @@ class Bench:
     train: Group  # the unique images in training
     null: Group  # the first min(n, |H|) hold-out images in their place
     holdout: Group  # all of them, for losses and quality
-    left_out: Group | None  # pool images that a fold left out
+    left_out: Group | None  # pool images that a fold left out, as far as they are measured
     loss_subset: Subset  # of train: those whose loss is measured
     basin_rows: np.ndarray  # of train: those whose basin is measured
     null_basin_rows: np.ndarray  # of null
+    prompt_rows: np.ndarray  # of train: those that are prompted
+    null_prompt_rows: np.ndarray  # of null
     sigmas: Tensor  # [J] float64
     basin_sigma: float
+    sigma_min: float  # lower end of the log-density bound
+    kept: dict[str, object] = field(default_factory=dict)  # what `once` made
 
     @classmethod
     def of(cls, config: ExperimentConfig, data: TrainingSet, source: ImageSet, device: torch.device) -> "Bench":
@@ -84,24 +95,58 @@ class Bench:
             device,
             conditioned,
         )
-        out = np.flatnonzero(~data.in_training)
+        # Chosen from the pool before the fold leaves, so that runs which differ in it measure the same images.
+        chosen = measured_images(torch.tensor(data.pool_copies)).index.numpy()
+        out = chosen[~data.in_training[chosen]]
         left = (
             _group(data.pool[out], out, data.pool_copies[out], data.labels[out], device, conditioned)
             if len(out)
             else None
         )
-        limit = config.evaluate.basin_images
+        chains, prompted = config.evaluate.basin_images, config.evaluate.prompts
         return cls(
             data=data,
             train=train,
             null=null,
             holdout=held,
             left_out=left,
-            loss_subset=measured_images(torch.tensor(data.copies, device=device)),
-            basin_rows=equal_subset(data.copies, limit),
-            null_basin_rows=equal_subset(null.copies, limit),
+            loss_subset=_subset(data, chosen, device),
+            basin_rows=equal_subset(data.copies, chains),
+            null_basin_rows=equal_subset(null.copies, chains),
+            prompt_rows=equal_subset(data.copies, prompted),
+            null_prompt_rows=equal_subset(null.copies, prompted),
             sigmas=evaluation_sigmas(config.train.sigma, config.evaluate.draws).to(device),
             basin_sigma=config.evaluate.basin_sigma or source_collapse_sigma(source),
+            sigma_min=config.evaluate.sigma_min or sigma_floor(config.train.sigma, grey_step(source.pixels)),
+        )
+
+    @cached_property
+    def measured(self) -> Group:
+        """The training images of `loss_subset`."""
+        return self.train.take(self.loss_subset.index.cpu().numpy())
+
+    @cached_property
+    def silent(self) -> Denoiser:
+        """The preconditioned denoiser whose network always answers 0."""
+        return Denoiser(Zero(), mean=self.data.mean, sigma_data=self.data.std)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` gives, made at the first evaluation only: it depends on the data, not on the weights."""
+        if name not in self.kept:
+            self.kept[name] = make()
+        return self.kept[name]
+
+    def chain_steps(self, config: EvaluateConfig) -> int:
+        """Levels of a path that starts at basin_sigma: as many as the sampler's own path has below that start."""
+        return 1 + int((karras_sigmas(config.sampler_steps)[:-1] < self.basin_sigma).sum())
+
+    def trajectory(self, config: EvaluateConfig) -> Trajectory:
+        """What follows the sampler's path; the distances of noised training images are found at the first call."""
+        sigmas = karras_sigmas(config.sampler_steps).to(self.sigmas.device)
+        train = self.train
+        return self.once(
+            "trajectory",
+            lambda: Trajectory(train.members, train.family, train.images, train.positions, sigmas, config.samples),
         )
 
     def sample_noise(self, count: int) -> Tensor:
@@ -131,6 +176,23 @@ class Bench:
         own = inside.astype(int)  # a training image is its own nearest neighbour
         at, scale = np.arange(len(own)), np.sqrt(images.shape[1])
         return {"nearest_train_distance": distance[at, own] / scale, "distance_10": distance[at, 9 + own] / scale}
+
+
+class Zero(nn.Module):
+    """A network that answers 0."""
+
+    def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        return torch.zeros_like(x)
+
+
+def _subset(data: TrainingSet, chosen: np.ndarray, device: torch.device) -> Subset:
+    """Those of the chosen pool images that are in training: index among these, and weights that restore the strata."""
+    place = np.cumsum(data.in_training) - 1
+    index = place[chosen[data.in_training[chosen]]]
+    strata, of_image = np.unique(data.copies, return_inverse=True)
+    all_of, kept_of = (np.bincount(which, minlength=len(strata)) for which in (of_image, of_image[index]))
+    weight = (all_of / np.maximum(kept_of, 1))[of_image[index]]
+    return Subset(torch.tensor(index, device=device), torch.tensor(weight, dtype=torch.float64, device=device))
 
 
 def _group(

@@ -122,12 +122,29 @@ class EvaluateCallback(pl.Callback):
         self.checkpoints.save(tensors, meta)
         self.saved = time.monotonic()
 
-    def _restore(self, module: DenoiserModule, tensors: Mapping[str, Tensor], meta: Mapping[str, object]) -> None:
-        optimizer, state = module.optimizers().optimizer, {}
+    def finish(self, module: DenoiserModule) -> None:
+        """The last evaluation of a run that was killed after its last checkpoint: nothing is left to train."""
+        self.started = time.monotonic()
+        tensors, meta = self.restored
+        self._restore_weights(module, tensors, meta)
+        if module.step not in self.measured:
+            sums = self._finite_sums(module)
+            self.state.update(self.measure(module.step, module.measured_weights(), sums, self.sums_before))
+
+    def _restore_weights(
+        self, module: DenoiserModule, tensors: Mapping[str, Tensor], meta: Mapping[str, object]
+    ) -> None:
         with torch.no_grad():
             for i, (weight, average) in enumerate(zip(module.weights, module.average, strict=True)):
                 weight.copy_(tensors[f"weight.{i}"])
                 average.copy_(tensors[f"average.{i}"])
+        module.sums.copy_(tensors["sums"])
+        module.step, self.sums_before = meta["step"], tensors["sums_before"].cpu()
+        self.first_step, self.earlier_seconds = meta["step"], meta["wall_seconds"]
+
+    def _restore(self, module: DenoiserModule, tensors: Mapping[str, Tensor], meta: Mapping[str, object]) -> None:
+        self._restore_weights(module, tensors, meta)
+        optimizer, state = module.optimizers().optimizer, {}
         for name, value in tensors.items():
             if name.startswith("optimizer."):
                 _, i, part = name.split(".")
@@ -135,9 +152,6 @@ class EvaluateCallback(pl.Callback):
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         if meta["scaler"]:
             module.trainer.precision_plugin.scaler.load_state_dict(meta["scaler"])
-        module.sums.copy_(tensors["sums"])
-        module.step, self.sums_before = meta["step"], tensors["sums_before"].cpu()
-        self.first_step, self.earlier_seconds = meta["step"], meta["wall_seconds"]
 
     def _show(self, module: DenoiserModule) -> None:
         batch, now = module.config.batch_size, time.monotonic()

@@ -1,25 +1,32 @@
 """From weights to a record on disk: load them, measure, write arrays, then the record. The files of an evaluation."""
 
+import copy
 import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from scaling.checkpoints import save_weights
+from scaling.checkpoints import load_weights, save_weights
 from scaling.data.training_set import TrainingSet
 from scaling.diffusion.denoiser import Denoiser
 from scaling.fields import ExperimentConfig
+from scaling.schema import NESTED
 from scaling.store import RunStore
 from scaling.training.bench import Bench
+from scaling.training.cost import instrument_costs
+from scaling.training.instruments.density import Errors, Minimum, density_errors, lowest
 from scaling.training.measure import measure
+from scaling.training.points import evaluation_steps
 from scaling.training.prune import prune
 from scaling.training.record import moving_columns, standing_columns, train_loss_columns
 
 SHOWN = ("train_loss", "seen_loss", "holdout_loss", "n_memorized", "n_generated")
+TIMED = 256  # images of the pass that a forecast is made from: the sampler's batch
 Listener = Callable[[Mapping[str, object], Mapping[str, object]], None]
 
 
@@ -42,6 +49,8 @@ class Laboratory:
         self.config, self.store, self.denoiser, self.listener = config, store, denoiser.eval(), listener
         self.standing = standing_columns(config, data, denoiser)
         self.bench = bench
+        self.at_minimum: tuple[int, Errors] | None = None  # images_seen, and what the log-density bound needs of it
+        self.last_step = evaluation_steps(config.evaluate, config.train, data.n_train)[-1]
         started = time.monotonic()
         self.wall_seconds: Callable[[], float] = lambda: time.monotonic() - started
 
@@ -50,7 +59,10 @@ class Laboratory:
         images_seen = step * self.config.train.batch_size
         save_weights(self.store.weights_path(images_seen), weights, {"sums": sums.tolist()})
         self.load(weights)
-        found = measure(self.denoiser, self.bench, self.config.evaluate)
+        minimum, last = self._minimum(images_seen), step == self.last_step
+        found = measure(self.denoiser, self.bench, self.config.evaluate, last=last, minimum=minimum)
+        if found.density_errors is not None and lowest(found.evals.get("holdout_loss"), minimum):
+            self.at_minimum = images_seen, found.density_errors
         standing = {name: value for name, value in self.standing.items() if name != "forward_flops"}
         clock = moving_columns(self.standing, images_seen, self.wall_seconds())
         evals = standing | clock | train_loss_columns(sums, before) | found.evals
@@ -58,18 +70,54 @@ class Laboratory:
         self.store.write_images(found.images, evals)
         for row in found.strata:
             row["exposures"] = images_seen * row["copies"] / self.standing["n_train"]
-        record = {"evals": evals, "strata": found.strata, "noise_levels": found.noise_levels}
+        record = {"evals": evals, **{table: getattr(found, table) for table in NESTED}}
         self.store.append(record)
         if self.listener is not None:
             self.listener(record, found.arrays)
         return {name: evals.get(name) for name in SHOWN}
 
-    def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Put the weights, pruned as the configuration says, into the measured denoiser."""
+    def load(self, weights: Mapping[str, Tensor], into: Denoiser | None = None) -> Denoiser:
+        """Put the weights, pruned as the configuration says, into the measured denoiser (or another one like it)."""
+        denoiser = self.denoiser if into is None else into
         with torch.no_grad():
-            for name, weight in self.denoiser.named_parameters():
+            for name, weight in denoiser.named_parameters():
                 weight.copy_(weights[name])
-        prune(self.denoiser.network, self.config.model.prune)
+        prune(denoiser.network, self.config.model.prune)
+        return denoiser
+
+    def forecast(self) -> dict[str, float]:
+        """Seconds of one evaluation by instrument, from one pass of the network here and now (a first warms up)."""
+        evaluate, images = self.config.evaluate, self.bench.train.images
+        batch = images[torch.arange(TIMED, device=images.device) % len(images)]
+        labels = None if self.bench.train.labels is None else self.bench.train.labels[:1].expand(TIMED)
+        with torch.inference_mode():
+            for _ in range(2):
+                started = time.monotonic()
+                self.denoiser(batch, batch.new_ones(TIMED), labels).sum().item()  # waits for the device
+        seconds = (time.monotonic() - started) / TIMED
+        costs = instrument_costs(
+            evaluate, self.bench.data.n_unique, len(self.bench.data.holdout), keys=self.config.data.keys
+        )
+        return {name: seconds * cost.images for name, cost in costs.items()}
+
+    def _minimum(self, images_seen: int) -> Minimum | None:
+        """The evaluation with the smallest hold-out loss before this one, from the records: so also after a resume."""
+        losses = {
+            record["evals"]["images_seen"]: record["evals"]["holdout_loss"]
+            for record in self.store.records()
+            if record["evals"]["images_seen"] < images_seen and record["evals"].get("holdout_loss") is not None
+        }
+        if not losses:
+            return None
+        at = min(losses, key=losses.get)
+        return Minimum(losses[at], partial(self._errors, at))
+
+    def _errors(self, images_seen: int) -> Errors:
+        if self.at_minimum is None or self.at_minimum[0] != images_seen:
+            weights, _ = load_weights(self.store.weights_path(images_seen))
+            denoiser = self.load(weights, copy.deepcopy(self.denoiser))
+            self.at_minimum = images_seen, density_errors(denoiser, self.bench, self.config.evaluate)
+        return self.at_minimum[1]
 
     def save_model(self) -> None:
         """The last measured weights as model/: a unet in diffusers' format, with what our preconditioning needs."""

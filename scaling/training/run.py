@@ -20,6 +20,7 @@ from scaling.fields import ExperimentConfig, RuntimeConfig
 from scaling.models.ladder import build
 from scaling.store import RunStore
 from scaling.training.bench import Bench
+from scaling.training.cost import DEFAULT, words
 from scaling.training.data import StepData
 from scaling.training.evaluate import EvaluateCallback, Stopping
 from scaling.training.laboratory import Laboratory
@@ -33,10 +34,16 @@ PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 Progress = Callable[[Mapping[str, object]], None]
 
 
-def train(config: ExperimentConfig, store: RunStore, progress: Progress | None = None) -> None:
+def train(
+    config: ExperimentConfig,
+    store: RunStore,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
+) -> None:
     """Train and measure the run, from where it stands to its end; every record is on disk when this returns.
 
-    Raises Diverged, and ConfigError, StoreError or SourceError for what the user must mend. SIGTERM and SIGINT write a
+    say, if given, is told what measuring will cost where more than the default instruments are asked for. Raises
+    Diverged, and ConfigError, StoreError or SourceError for what the user must mend. SIGTERM and SIGINT write a
     checkpoint and raise SystemExit(128 + signal).
     """
     device = choose_device(config.runtime)
@@ -52,6 +59,8 @@ def train(config: ExperimentConfig, store: RunStore, progress: Progress | None =
     bench = Bench.of(config, data, images, device)
     with shown(config, images_total=images_total) as listener:
         laboratory = Laboratory(config, data, bench, store, copy.deepcopy(denoiser).to(device), listener)
+        if say is not None and set(config.evaluate.measures) - set(DEFAULT):
+            say(words(laboratory.forecast(), len(steps)))
         if not _measure_trained(config, store, steps, laboratory, report):
             _fit(config, data, store, steps, denoiser.to(device), laboratory, report)
     laboratory.save_model()
@@ -121,6 +130,9 @@ def _fit(
         restored=restored,
     )
     laboratory.wall_seconds = callback.wall_seconds
+    if first == total:  # Lightning would call no hook where no step is left
+        callback.finish(module)
+        return
     handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:
         with warnings.catch_warnings():

@@ -121,7 +121,8 @@ def test_a_torn_last_record_is_left_out(tmp_path):
 def test_mixed_versions_are_refused_naming_both_runs(tmp_path, name):
     folders = sorted([make(tmp_path / "runs", 0), make(tmp_path / "runs", 1)])
     change(folders[1], **{name: 0})
-    with pytest.raises(SchemaError, match=f"{name} is 1 in run {folders[0].name} and 0 in run {folders[1].name}"):
+    known = {"schema_version": SCHEMA_VERSION, "science_version": 1}[name]
+    with pytest.raises(SchemaError, match=f"{name} is {known} in run {folders[0].name} and 0 in run {folders[1].name}"):
         collect([tmp_path / "runs"])
 
 

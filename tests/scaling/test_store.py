@@ -235,7 +235,7 @@ def test_a_record_of_a_newer_schema_is_said(config):
         newer = record(config, 0)
         newer["evals"]["schema_version"] += 1
         (store.folder / RECORDS).write_text(json.dumps(newer) + "\n")
-        with pytest.raises(StoreError, match=r"newer than 1.*update the code"):
+        with pytest.raises(StoreError, match=r"newer than 2.*update the code"):
             store.measured()
 
 

@@ -59,3 +59,22 @@ def test_batches_do_not_change_samples_and_labels_follow():
     torch.testing.assert_close(whole, parts)
     torch.testing.assert_close(whole[:, 0, 0, 0], labels.double() / 10)
     assert sample(gaussian_denoiser(3.0), unit_noise(50), karras_sigmas(5)).abs().max() <= 1
+
+
+def test_a_visitor_sees_the_closed_form_path_and_changes_no_bit():
+    """Exact steps of D = 0 (data at the origin): the state at level sigma is the initial noise times sigma."""
+    seen, sigmas = {}, karras_sigmas(6)
+
+    def visit(step, rows, x):
+        seen[step, rows.start, rows.stop] = x.clone()
+
+    def origin(x, sigma, labels=None):
+        return torch.zeros_like(x)
+
+    sample(origin, unit_noise(5), sigmas, batch_size=2, visit=visit)
+    assert sorted(seen) == [(step, a, min(a + 2, 5)) for step in range(6) for a in (0, 2, 4)]
+    for (step, start, stop), x in seen.items():
+        torch.testing.assert_close(x, unit_noise(5)[start:stop] * sigmas[step])
+    labels = torch.arange(5)
+    alone = sample(gaussian_denoiser(0.5), unit_noise(5), sigmas, labels, batch_size=2)
+    assert torch.equal(sample(gaussian_denoiser(0.5), unit_noise(5), sigmas, labels, batch_size=2, visit=visit), alone)

@@ -67,7 +67,7 @@ def undisturbed(tmp_path_factory) -> Path:
 def test_a_run_records_every_measure_of_its_set(undisturbed):
     tables = rows(undisturbed)
     assert [row["images_seen"] for row in tables["evals"]] == [0, 32, 224, 2048]  # 20.48 and 204.8 rounded up
-    later = {"membership", "tpr", "prompt", "key", "bits", "cyclic", "flagged", "spurious", "coverage"}
+    later = {"tpr", "prompt", "key", "bits", "cyclic", "sigma_min"}  # few held-out images; not in the default set
     excused = {"noise_draws", "fold_index", "fold_of", "fold_split", "fraction"}
     for row in tables["evals"][1:]:
         empty = {c.name for c in EVALS if row[c.name] is None and not any(word in c.name for word in later)}
@@ -79,11 +79,67 @@ def test_a_run_records_every_measure_of_its_set(undisturbed):
         for total, part in SUMS.items():
             assert evals[total] == sum(row[part] for row in mine), total
         assert all(row["exposures"] == evals["images_seen"] * row["copies"] / 28 for row in mine)
-    levels = [row for row in tables["noise_levels"] if row["images_seen"] == 2048]
+    levels = [row for row in tables["noise_levels"] if row["images_seen"] == 2048 and row["kind"] == "loss"]
     last = tables["evals"][-1]
     assert np.mean([row["seen_loss"] for row in levels]) == pytest.approx(last["seen_loss"])
     assert last["train_flops"] == 2048 * 3 * closed_form_flops(load(TINY).model, image_size=8, channels=1)
     assert last["epochs"] == 2048 / 28
+
+
+FULL = [
+    "--config=configs/full.yaml", "--evaluate.rounds=2", "--evaluate.cycles=2", "--evaluate.prompts=6",
+    "--evaluate.density_levels=8", "--data.keys=true", "--data.holdout=120", "--evaluate.contexts=[1/2,border,patch]",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory) -> Path:
+    return run(tmp_path_factory.mktemp("full"), *FULL)
+
+
+def test_the_full_set_fills_every_column_of_every_table(full):
+    tables = rows(full)
+    images = pd.read_parquet(full / "images.parquet")
+    excused = {"noise_draws", "fold_index", "fold_of", "fold_split", "fraction", "train_loss_se"}
+    for row in tables["evals"][1:]:
+        assert {name for name, value in row.items() if value is None} <= excused
+    for table in ("strata", "prompts"):
+        for row in tables[table]:
+            assert {name for name, value in row.items() if value is None} <= excused
+    for kind, empty in (("loss", {"trajectory_distance"}), ("sampler", {"ideal_distance"})):
+        levels = [row for row in tables["noise_levels"] if row["kind"] == kind]
+        losses = {f"{name}_loss{se}" for name in ("seen", "holdout") for se in ("", "_se")}
+        missing = empty | (losses if kind == "sampler" else set())
+        assert levels and all({n for n, v in row.items() if v is None} - excused == missing for row in levels)
+    trained, held = images[images.in_training], images[images.role == "holdout"]
+    of_training = {"n_hits", "n_basin_recovered", "n_prompt_recovered", "leverage"}
+    for name in {"loss", "membership_score", "log_density_bound", "log_density_se"} | of_training:
+        assert trained[name].notna().sum() == (6 if name in ("n_basin_recovered", "n_prompt_recovered") else 12), name
+        assert held[name].notna().all() == (name not in of_training), name
+    assert {row["context"] for row in tables["prompts"]} == {"1/2", "border", "patch"}
+    last = tables["evals"][-1]
+    half = [row for row in tables["prompts"] if row["images_seen"] == 2048 and row["context"] == "1/2"]
+    assert sum(row["n_prompts"] for row in half) == last["n_prompts"] == 6
+    with np.load(full / "samples.npz", allow_pickle=False) as arrays:
+        assert len(arrays["prompt_completions"]) == len(arrays["prompt_images"]) == len(arrays["prompt_context"])
+        known = np.broadcast_to(arrays["prompt_known"][:, None], arrays["prompt_images"].shape)
+        assert (arrays["prompt_images"] == arrays["prompt_completions"])[known].all()
+        assert list(arrays["image_ids"][:12]) == list(images.image_id[:12])
+
+
+def test_the_full_set_costs_no_bit_when_interrupted_before_the_hold_out_minimum_is_forgotten(full, tmp_path):
+    """bits_memorized looks back at the weights of the hold-out minimum: after a resume they are measured again."""
+    appended = RunStore.append
+
+    def append(store: RunStore, record: dict) -> None:
+        if record["evals"]["images_seen"] == 2048:
+            raise KeyboardInterrupt
+        appended(store, record)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises((KeyboardInterrupt, SystemExit)):
+        patch.setattr(RunStore, "append", append)
+        run(tmp_path, *FULL)
+    same_run(full, run(tmp_path, *FULL))
 
 
 def test_an_untrained_network_memorized_nothing(undisturbed):
@@ -164,6 +220,22 @@ def test_killed_at_any_instant_a_run_ends_with_the_same_bits(undisturbed, tmp_pa
     same_run(undisturbed, kill_until_done(tmp_path, kills=2, rng=random.Random(0)))
 
 
+def test_killed_between_its_last_checkpoint_and_its_last_record_a_run_measures_its_end(undisturbed, tmp_path):
+    """The instant at which nothing is left to train, but the most important record is missing."""
+    appended = RunStore.append
+
+    def append(store: RunStore, record: dict) -> None:
+        if record["evals"]["images_seen"] == 2048:
+            raise KeyboardInterrupt
+        appended(store, record)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises((KeyboardInterrupt, SystemExit)):
+        patch.setattr(RunStore, "append", append)
+        run(tmp_path)
+    assert len(records(tmp_path / undisturbed.name)) == 3
+    same_run(undisturbed, run(tmp_path))
+
+
 @pytest.mark.slow
 def test_killed_ten_times(undisturbed, tmp_path, keep_table):
     for attempt in range(10):
@@ -223,8 +295,8 @@ def test_losses_of_a_subset_weigh_only_the_training_images(tmp_path, monkeypatch
         given.append(copies.tolist())
         return ideal_distance(denoiser, ideal, linear, images, copies, *rest, **more)
 
-    monkeypatch.setattr("scaling.training.measure.ideal_distance", recorded)
-    monkeypatch.setattr("scaling.training.measure.LIMIT", 6)
+    monkeypatch.setattr("scaling.training.instruments.losses.ideal_distance", recorded)
+    monkeypatch.setattr("scaling.training.instruments.losses.LIMIT", 6)
     monkeypatch.setattr("scaling.memorization.losses.measured_images.__defaults__", (6, 1))
     strata = ["--data.duplication.design=strata", "--data.duplication.levels=[[10,1],[2,4]]"]
     folder = run(tmp_path, "--evaluate.at=1", "--train.images=64", *strata)
@@ -292,7 +364,7 @@ def test_every_kind_of_run_ends_with_valid_records(flags, tmp_path):
     assert evals["n_unique"] == (6 if evals["fold_index"] == 0 else 12)
     assert evals["protocol"] == ("fixed_epochs" if evals["images_seen"] == 864 else "fixed_images")
     if evals["noise_draws"]:
-        assert len({row["sigma"] for row in last["noise_levels"]}) == 1
+        assert len({row["sigma"] for row in last["noise_levels"] if row["kind"] == "loss"}) == 1
 
 
 def test_a_diverged_run_fails_with_its_step_and_keeps_what_was_measured(tmp_path):

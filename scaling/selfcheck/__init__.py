@@ -1,0 +1,1 @@
+"""python -m scaling.selfcheck: the instruments against known answers, on this machine. A file a group of checks."""

@@ -40,7 +40,16 @@ def test_every_sweep_expands_to_distinct_cells_whose_data_can_be_made(path):
 
 
 def test_the_studies_of_the_design_are_there():
-    wanted = {"quickstart", "memorization", "double_descent", "epochwise", "counterfactual", "flush_out", "context"}
+    wanted = {
+        "quickstart",
+        "memorization",
+        "double_descent",
+        "epochwise",
+        "counterfactual",
+        "flush_out",
+        "context",
+        "instruments",
+    }
     assert wanted <= {path.stem for path in SWEEPS}
 
 

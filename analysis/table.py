@@ -32,6 +32,7 @@ class Tables:
     prompts: "DataFrame"
     images: "DataFrame"
     gallery: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict, repr=False)  # run_id -> its arrays
+    pixels: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)  # image_id -> uint8 [C H W]
     notes: tuple[str, ...] = ()
 
 
@@ -47,9 +48,9 @@ def load(path: Path | str) -> Tables:
         [path] if (path / schema.RECORDS).exists() else sorted(file.parent for file in path.glob(f"*/{schema.RECORDS}"))
     )
     if folders:
-        raw, gallery, notes = _from_runs(folders)
+        raw, gallery, pixels, notes = _from_runs(folders)
     elif any((path / f"evals{suffix}").exists() for suffix in FORMATS):
-        raw, gallery, notes = _from_tables(path)
+        raw, gallery, pixels, notes = _from_tables(path)
     else:
         raise TableError(
             f"{path}: holds neither */{schema.RECORDS} nor evals.parquet: train runs, or name another folder"
@@ -60,7 +61,7 @@ def load(path: Path | str) -> Tables:
     for name, frame in raw.items():
         checked[name], said = validated(frame, name, where=f"{path} {name}")
         notes += said
-    return Tables(**checked, gallery=gallery, notes=tuple(notes))
+    return Tables(**checked, gallery=gallery, pixels=pixels, notes=tuple(notes))
 
 
 def read_table(path: Path | str) -> "DataFrame":
@@ -195,11 +196,11 @@ def _check_versions(frame: "DataFrame", where: str) -> None:
             )
 
 
-def _from_runs(folders: Sequence[Path]) -> tuple[dict[str, "DataFrame"], dict, list[str]]:
+def _from_runs(folders: Sequence[Path]) -> tuple[dict[str, "DataFrame"], dict, dict, list[str]]:
     import pandas
 
     rows: dict[str, list[dict]] = {name: [] for name in schema.TABLES if name != "images"}
-    images, gallery, notes = [], {}, []
+    images, gallery, pixels, notes = [], {}, {}, []
     for folder in folders:
         found = schema.rows(folder)
         if not found["evals"]:
@@ -211,25 +212,34 @@ def _from_runs(folders: Sequence[Path]) -> tuple[dict[str, "DataFrame"], dict, l
             images.append(read_table(folder / "images.parquet"))
         arrays = _arrays(folder / "samples.npz")
         if arrays:
-            gallery[str(found["evals"][0]["run_id"])] = {
-                name: arrays[name] for name in schema.GALLERY if name in arrays
-            }
+            kept = (*schema.GALLERY, *schema.PROMPT_GALLERY)
+            gallery[str(found["evals"][0]["run_id"])] = {name: arrays[name] for name in kept if name in arrays}
+            pixels |= _pixels(arrays, folder / "samples.npz")
     frames = {name: pandas.DataFrame(some) for name, some in rows.items()}
     frames["images"] = pandas.concat(images, ignore_index=True) if images else pandas.DataFrame()
-    return frames, gallery, notes
+    return frames, gallery, pixels, notes
 
 
-def _from_tables(path: Path) -> tuple[dict[str, "DataFrame"], dict, list[str]]:
+def _from_tables(path: Path) -> tuple[dict[str, "DataFrame"], dict, dict, list[str]]:
     import pandas
 
     frames, gallery = {}, {}
     for name in schema.TABLES:
         files = [path / f"{name}{suffix}" for suffix in FORMATS if (path / f"{name}{suffix}").exists()]
         frames[name] = read_table(files[0]) if files else pandas.DataFrame()
-    for key, array in _arrays(path / "gallery.npz").items():
+    arrays = _arrays(path / "gallery.npz")
+    for key, array in arrays.items():
         run, _, name = key.partition(".")
-        gallery.setdefault(run, {})[name] = array
-    return frames, gallery, []
+        if name:
+            gallery.setdefault(run, {})[name] = array
+    return frames, gallery, _pixels(arrays, path / "gallery.npz"), []
+
+
+def _pixels(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
+    ids, pixels = (arrays.get(name, ()) for name in schema.IMAGE_GALLERY)
+    if len(ids) != len(pixels):
+        raise TableError(f"{path}: {len(ids)} image_ids for {len(pixels)} image_pixels; collect the runs again")
+    return dict(zip(map(str, ids), pixels, strict=True))
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

@@ -7,19 +7,30 @@ import argparse
 import io
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from scaling.atomic import replace_bytes
-from scaling.schema import GALLERY, NESTED, RECORDS, TABLES, SchemaError, records, rows
+from scaling.schema import (
+    GALLERY,
+    IMAGE_GALLERY,
+    NESTED,
+    PROMPT_GALLERY,
+    RECORDS,
+    TABLES,
+    SchemaError,
+    records,
+    rows,
+)
 from scaling.store import StoreError
 from scaling.sweep.plan import state_of
 from scaling.tables import complete_record, complete_row, typed, write_csv, write_parquet
 
 GALLERY_BYTES = 2_000_000
+IMAGE_BYTES = GALLERY_BYTES // 4  # of it for the images themselves
 PURPOSE = "Write evals, strata, noise_levels, prompts and images (parquet) and gallery.npz of all runs in a folder."
 
 
@@ -135,29 +146,61 @@ def _images(folder: Path) -> list[dict]:
 
 def _gallery(folders: Sequence[Path]) -> tuple[bytes, list[str]]:
     """gallery.npz of at most GALLERY_BYTES: fewer samples of each run first, then fewer runs, both evenly."""
-    shown = {folder.name: arrays for folder in folders if (arrays := _samples(folder))}
+    arrays = {folder.name: found for folder in folders if (found := _arrays(folder))}
+    images, left_out = _images_once(arrays.values())
+    names = set(GALLERY) | set(PROMPT_GALLERY)
+    shown = {run: {name: found[name] for name in found if name in names} for run, found in arrays.items()}
+    shown = {run: found for run, found in shown.items() if GALLERY[0] in found}
+    notes = [f"gallery.npz leaves out {left_out} images, to stay small"] if left_out else []
     if not shown:
-        return _packed({}), []
-    samples, runs = max(len(arrays[GALLERY[0]]) for arrays in shown.values()), len(shown)
+        return _packed(images), notes
+    samples, runs = max(len(found[GALLERY[0]]) for found in shown.values()), len(shown)
     keep_samples, keep_runs = samples, runs
-    while len(content := _packed(_thinned(shown, keep_runs, keep_samples))) > GALLERY_BYTES and keep_runs > 1:
+    while len(content := _packed({**images, **_thinned(shown, keep_runs, keep_samples)})) > GALLERY_BYTES:
         if keep_samples > 2:
             keep_samples = max(keep_samples * 2 // 3, 2)
-        else:
+        elif keep_runs > 1:
             keep_runs = keep_runs * 2 // 3
-    if (keep_samples, keep_runs) == (samples, runs):
-        return content, []
-    return content, [
-        f"gallery.npz has {keep_samples} of {samples} samples of {keep_runs} of {runs} runs, to stay small"
-    ]
+        else:
+            break
+    if (keep_samples, keep_runs) != (samples, runs):
+        notes.append(
+            f"gallery.npz has {keep_samples} of {samples} samples of {keep_runs} of {runs} runs, to stay small"
+        )
+    return content, notes
 
 
-def _samples(folder: Path) -> dict[str, np.ndarray]:
+def _arrays(folder: Path) -> dict[str, np.ndarray]:
+    """The arrays of samples.npz; raises StoreError where a record says that samples were drawn and there are none."""
     path = folder / "samples.npz"
     if not path.exists():
+        drawn = max((record["evals"].get("n_generated") or 0 for record in records(folder / RECORDS)), default=0)
+        if drawn:
+            raise StoreError(
+                f"run {folder.name}: its records speak of {drawn} samples, but {path.name} is missing; restore it, or "
+                f"remove the run folder to train it again"
+            )
         return {}
     with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in GALLERY} if set(GALLERY) <= set(file.files) else {}
+        return {name: file[name] for name in (*GALLERY, *PROMPT_GALLERY, *IMAGE_GALLERY) if name in file.files}
+
+
+def _images_once(arrays: Iterable[Mapping[str, np.ndarray]]) -> tuple[dict[str, np.ndarray], int]:
+    """Every image of the runs once, as many as fit into their share of the gallery, and how many do not.
+
+    Only images of the shape of the first: those of another study are not mixed in.
+    """
+    ids, pixels = IMAGE_GALLERY
+    known: dict[str, np.ndarray] = {}
+    for found in arrays:
+        known |= dict(zip(found.get(ids, np.empty(0, str)).tolist(), found.get(pixels, ()), strict=True))
+    if not known:
+        return {}, 0
+    shape = next(iter(known.values())).shape
+    known = {name: image for name, image in known.items() if image.shape == shape}
+    keep = min(len(known), IMAGE_BYTES // int(np.prod(shape)))
+    names = list(known)[:keep]
+    return {ids: np.array(names), pixels: np.stack([known[name] for name in names])}, len(known) - keep
 
 
 def _thinned(shown: Mapping[str, Mapping[str, np.ndarray]], runs: int, samples: int) -> dict[str, np.ndarray]:

@@ -20,6 +20,20 @@ GALLERY = (
     "gallery_ratio",  # [G] float32: gap ratio
     "gallery_copies",  # [G] int64: copies of the nearest image
 )
+# Where `prompts` was measured: a few prompts of every context with what the model made of them. Named in the same way.
+PROMPT_GALLERY = (
+    "prompt_context",  # [P] str
+    "prompt_known",  # [P H W] bool: the pixels given
+    "prompt_images",  # [P C H W] uint8: the training images
+    "prompt_completions",  # [P C H W] uint8
+    "prompt_recovered",  # [P] bool
+    "prompt_copies",  # [P] int64
+)
+# Pixels by image_id, of the pool and the hold-out; in gallery.npz each image stands once, without a run's name.
+IMAGE_GALLERY = (
+    "image_ids",  # [K] str
+    "image_pixels",  # [K C H W] uint8
+)
 
 
 class SchemaError(ValueError):

@@ -18,22 +18,12 @@ SCALING = {
 }
 ANALYSIS = {
     1: {"table", "rates", "condition", "laws", "page", "command"},
-    2: {"objectives", "problem", "search", "profile", "separation", "estimate"},
-    3: {"uncertainty", "rank_correlation", "survival", "richness", "emission", "crossing", "folds", "run_setting"},
-    4: {
-        "pareto",
-        "summary",
-        "bits",
-        "lira",
-        "counterfactual",
-        "quadrants",
-        "onset",
-        "cell_onset",
-        "capacity",
-        "agreement",
-    },
+    2: {"objectives", "problem", "search", "profile", "separation", "estimate", "rank_correlation", "folds"},
+    3: {"uncertainty", "survival", "richness", "emission", "crossing", "run_setting", "same_noise"},
+    4: {"pareto", "summary", "bits", "lira", "quadrants", "onset", "cell_onset", "capacity"},
     5: {"plots"},
-    6: {"curve_figures", "figures", "words", "sections", "report", "fit"},
+    6: {"curve_figures", "figures", "words", "sections", "report", "fit", "counterfactual", "counterfactual_figures"}
+    | {"agreement", "agreement_figures"},
 }
 
 
@@ -141,6 +131,9 @@ LIGHT = [
     "analysis.laws",
     "analysis.report",
     "analysis.fit",
+    "analysis.counterfactual",
+    "analysis.agreement",
+    "analysis.onset",
 ]
 
 

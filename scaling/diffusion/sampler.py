@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+Denoises = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # (x, sigma, labels) -> D(x; sigma)
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0  # Karras et al. 2022, Table 1
 
 
@@ -21,37 +22,44 @@ def karras_sigmas(steps: int, sigma_max: float = SIGMA_MAX, sigma_min: float = S
     return torch.cat([(ends[0] + ramp * (ends[1] - ends[0])) ** RHO, torch.zeros(1, dtype=torch.float64)])
 
 
+def heun_step(
+    denoiser: Denoises, x: Tensor, now: Tensor | float, after: Tensor | float, labels: Tensor | None
+) -> Tensor:
+    """One step of Karras et al. 2022, Algorithm 1: x [B C H W] at level now -> at level after.
+
+    The step to 0 is Euler's: there the correction would divide by 0.
+    """
+
+    def slope(at: Tensor, sigma: Tensor | float) -> Tensor:
+        levels = torch.as_tensor(sigma, dtype=at.dtype, device=at.device).expand(len(at))
+        return (at - denoiser(at, levels, labels)) / sigma
+
+    d = slope(x, now)
+    euler = x + (after - now) * d
+    return euler if after == 0 else x + (after - now) * (d + slope(euler, after)) / 2
+
+
 def heun(
-    denoiser: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    denoiser: Denoises,
     x: Tensor,
     sigmas: Tensor,
     labels: Tensor | None = None,
     visit: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
-    """Karras et al. 2022, Algorithm 1: x [B C H W] at noise level sigmas[0] -> images [B C H W] at level 0.
+    """Karras et al. 2022, Algorithm 1: x [B C H W] at noise level sigmas[0] -> images [B C H W] at level sigmas[-1].
 
-    The last step, to 0, is Euler's: there the correction would divide by 0. `visit` is told (step, x) before each step:
-    the state at level sigmas[step], which it must not change.
+    `visit` is told (step, x) before each step: the state at level sigmas[step], which it must not change.
     """
-    levels = sigmas.to(device=x.device, dtype=x.dtype).unbind()
-    count = x.shape[0]
-
-    def slope(at: Tensor, sigma: Tensor) -> Tensor:
-        return (at - denoiser(at, sigma.expand(count), labels)) / sigma
-
-    for step, (now, after) in enumerate(pairwise(levels)):
+    for step, (now, after) in enumerate(pairwise(sigmas.to(dtype=x.dtype).tolist())):
         if visit is not None:
             visit(step, x)
-        d = slope(x, now)
-        euler = x + (after - now) * d
-        last = step == len(levels) - 2
-        x = euler if last else x + (after - now) * (d + slope(euler, after)) / 2
+        x = heun_step(denoiser, x, now, after, labels)
     return x
 
 
 @torch.no_grad()
 def sample(
-    denoiser: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    denoiser: Denoises,
     noise: Tensor,
     sigmas: Tensor,
     labels: Tensor | None = None,

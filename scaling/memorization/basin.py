@@ -3,15 +3,13 @@
 Unlike the share of images extracted it does not depend on how many samples were drawn, so strata can be compared by it.
 """
 
-from collections.abc import Callable
-
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from scaling.data.noise import normals
 from scaling.data.streams import CONSTANT
-from scaling.diffusion.sampler import heun, karras_sigmas
+from scaling.diffusion.sampler import Denoises, heun, karras_sigmas
 from scaling.memorization.criteria import MEMORIZED, gap_ratio
 
 DRAWS = 4  # chains an image
@@ -20,7 +18,7 @@ SLOTS = 1024  # noise of chain j at position i is that of index SLOTS i + j
 
 @torch.no_grad()
 def basin_recovery(
-    denoiser: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    denoiser: Denoises,
     images: Tensor,
     positions: Tensor,
     searched: Tensor,

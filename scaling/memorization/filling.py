@@ -7,7 +7,7 @@ from torch import Tensor
 
 from scaling.data.noise import normals
 from scaling.data.streams import CONSTANT
-from scaling.memorization.ideal_distance import Denoises
+from scaling.diffusion.sampler import Denoises, heun_step
 
 SLOTS = 1024  # steps, rounds of a step and attempts at an image that have noise of their own
 KEYS = 2**63 // SLOTS**2  # noise of (key, step, round) is that of index (SLOTS key + step) SLOTS + round
@@ -86,22 +86,5 @@ def _resample(
             if turn > 0:
                 x = x + (now**2 - after**2) ** 0.5 * eps
             x = torch.where(known, prompt + now * eps, x)
-            x = _heun_step(denoiser, x, now, after, labels)
+            x = heun_step(denoiser, x, now, after, labels)
     return x
-
-
-def _heun_step(
-    denoiser: Denoises,
-    x: Tensor,
-    now: float,
-    after: float,
-    labels: Tensor | None,
-) -> Tensor:
-    """One step of Karras et al. 2022, Algorithm 1; the step to 0 is Euler's, as in `scaling.diffusion.sampler`."""
-
-    def slope(at: Tensor, sigma: float) -> Tensor:
-        return (at - denoiser(at, at.new_full((len(at),), sigma), labels)) / sigma
-
-    d = slope(x, now)
-    euler = x + (after - now) * d
-    return euler if after == 0 else x + (after - now) * (d + slope(euler, after)) / 2

@@ -1,15 +1,13 @@
 """How far a denoiser is from the ideal denoiser of its training set: 0 = copier, 1 = as far as a linear denoiser."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from scaling.diffusion.loss import weighted_loss
+from scaling.diffusion.sampler import Denoises
 from scaling.memorization.losses import evaluation_noise
-
-Denoises = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # (x, sigma, labels) -> D(x; sigma)
 
 
 class IdealDistance(NamedTuple):

@@ -6,9 +6,8 @@ Memorization apart from content: the grey is independent of the image, so that n
 import torch
 from torch import Tensor
 
-from scaling.diffusion.sampler import karras_sigmas
+from scaling.diffusion.sampler import Denoises, karras_sigmas
 from scaling.memorization.filling import fill, noise_keys
-from scaling.memorization.ideal_distance import Denoises
 from scaling.memorization.prompted import known_pixels
 
 RECOVERED = 0.1  # a key is recovered iff its error is below this; a uniform guess is with probability .19

@@ -4,19 +4,18 @@ Chance is 1/2 with the standard error that DeLong gives. The band of noise level
 several bands, picked afterwards, is above chance on nothing (measures.md 2.5).
 """
 
-from math import floor
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 BAND = (0.17, 1.24)  # of sigma: steps 50 to 300 of 1,000 of a linear DDPM schedule
-FPR = 0.01
+ONE_IN = 100  # the false positive rate is 1 %
 
 
 class Membership(NamedTuple):
     auc: float
-    auc_se: float  # NaN where a side has one image
+    auc_se: float  # NaN where a side has one image; 0, and no interval, where no pair is out of order
     tpr: float | None  # share of the training images above the level that 1 % of held-out ones pass; None below 99
 
 
@@ -39,7 +38,8 @@ def membership(seen: Tensor, held: Tensor, *, weight: Tensor | None = None, pair
 
     seen [N], held [M] are scores; weight [N] as `losses.measured_images` gives it, for images that stand for others;
     paired: image i of both sides shares its noise, and the covariance of their shares is taken off (N = M, no weight).
-    Raises ValueError on an empty side, on NaN, and on `paired` sides that do not pair.
+    Raises ValueError on an empty side, on NaN, on weights that are not one a training image and positive, and on
+    `paired` sides that do not pair.
     """
     if not len(seen) or not len(held):
         raise ValueError(f"{len(seen)} training and {len(held)} held-out scores: membership needs one of each")
@@ -47,36 +47,37 @@ def membership(seen: Tensor, held: Tensor, *, weight: Tensor | None = None, pair
         raise ValueError(f"{bad} of {len(seen) + len(held)} scores are not finite: leave membership empty")
     if paired and (len(seen) != len(held) or weight is not None):
         raise ValueError(f"{len(seen)} and {len(held)} scores cannot be paired: as many on both sides, without weights")
+    if weight is not None and (len(weight) != len(seen) or not (weight > 0).all()):
+        raise ValueError(f"{len(weight)} weights for {len(seen)} training scores: give a positive one for each image")
     seen, held = seen.double(), held.double()
-    share = torch.ones_like(seen) if weight is None else weight.to(seen)
-    share = share / share.sum()
-    of_seen = _shares_below(seen, held, torch.full_like(held, 1 / len(held)))  # V_i: held-out images it beats
-    of_held = 1 - _shares_below(held, seen, share)  # V'_j: training images that beat it
-    auc = float((share * of_seen).sum())
-    return Membership(auc, _se(of_seen - auc, of_held - auc, share, paired), _tpr(seen, held, share))
+    weight = torch.ones_like(seen) if weight is None else weight.to(seen)
+    of_seen = _shares_below(seen, held, torch.ones_like(held))  # V_i: held-out images it beats
+    of_held = 1 - _shares_below(held, seen, weight)  # V'_j: training images that beat it
+    auc = float((weight * of_seen).sum() / weight.sum())
+    return Membership(auc, _se(of_seen - auc, of_held - auc, weight, paired), _tpr(seen, held, weight))
 
 
-def _shares_below(scores: Tensor, others: Tensor, share: Tensor) -> Tensor:
-    """Share of the others below each score, ties counted half: scores [N], others [M], share [M] -> [N]; by sorting."""
+def _shares_below(scores: Tensor, others: Tensor, weight: Tensor) -> Tensor:
+    """Share of the others below each score, ties counted half: scores [N], others, weight [M] -> [N]; by sorting."""
     ordered, order = others.sort()
-    total = torch.cat([share.new_zeros(1), share[order].cumsum(0)])
+    total = torch.cat([weight.new_zeros(1), weight[order].cumsum(0)])
     below, upto = torch.searchsorted(ordered, scores), torch.searchsorted(ordered, scores, right=True)
-    return (total[below] + total[upto]) / 2
+    return (total[below] + total[upto]) / (2 * total[-1])  # divided last: the share of all is exactly 1
 
 
-def _se(of_seen: Tensor, of_held: Tensor, share: Tensor, paired: bool) -> float:
+def _se(of_seen: Tensor, of_held: Tensor, weight: Tensor, paired: bool) -> float:
     n, m = len(of_seen), len(of_held)
     if min(n, m) < 2:
         return float("nan")
-    error_seen = share * of_seen * (n / (n - 1)) ** 0.5
+    error_seen = weight / weight.sum() * of_seen * (n / (n - 1)) ** 0.5
     error_held = of_held / m * (m / (m - 1)) ** 0.5
     if paired:  # the two errors of a pair add before they are squared: variances plus twice the covariance
         return float(torch.linalg.vector_norm(error_seen + error_held))
     return float(torch.hypot(torch.linalg.vector_norm(error_seen), torch.linalg.vector_norm(error_held)))
 
 
-def _tpr(seen: Tensor, held: Tensor, share: Tensor) -> float | None:
-    rank = floor(FPR * (len(held) + 1))
+def _tpr(seen: Tensor, held: Tensor, weight: Tensor) -> float | None:
+    rank = (len(held) + 1) // ONE_IN  # k of measures.md 2.5
     if rank < 1:
         return None
-    return float(share[seen > held.topk(rank).values[-1]].sum())
+    return float((weight * (seen > held.topk(rank).values[-1])).sum() / weight.sum())

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from scaling.data.noise import uniforms
 from scaling.data.streams import CONSTANT
-from scaling.diffusion.sampler import karras_sigmas
+from scaling.diffusion.sampler import Denoises, karras_sigmas
 from scaling.memorization.criteria import MEMORIZED, gap_ratio
 from scaling.memorization.filling import fill, noise_keys
-from scaling.memorization.ideal_distance import Denoises
 
 
 class PromptedRecovery(NamedTuple):

@@ -58,7 +58,7 @@ def changed(tmp_path, **columns) -> str:
         ({"n_memorized": [1, -1, 3]}, "row 1 has n_memorized=-1"),
         ({"science_version": [1, 2, 1]}, "mixed science_version 1, 2"),
         ({"schema_version": [1, 1, 0]}, "mixed schema_version 0, 1"),
-        ({"schema_version": [9, 9, 9]}, "newer than 1"),
+        ({"schema_version": [9, 9, 9]}, "newer than 2"),
         ({"run_id": ["a", "b", "a"]}, "row 2 repeats run_id=a, images_seen=10"),
         ({"holdout_loss": [0.1, "inf", 0.3]}, "column holdout_loss, row 1 is infinite"),
     ],
@@ -94,7 +94,7 @@ def test_a_record_of_a_newer_schema_is_refused(make_runs):
     record = json.loads(path.read_text().splitlines()[0])
     record["evals"]["schema_version"] = 99
     path.write_text(json.dumps(record) + "\n")
-    with pytest.raises(schema.SchemaError, match="newer than 1"):
+    with pytest.raises(schema.SchemaError, match="newer than 2"):
         load(folder)
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from scaling.diffusion.denoiser import Denoiser
+from scaling.diffusion.sampler import Denoises
 from scaling.fields import EvaluateConfig
 from scaling.memorization.basin import basin_recovery
-from scaling.memorization.ideal_distance import Denoises
 from scaling.memorization.keys import RECOVERED, key_errors
 from scaling.memorization.losses import mean_and_se
 from scaling.memorization.prompted import PromptedRecovery, known_pixels, prompted_recovery

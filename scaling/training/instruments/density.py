@@ -8,10 +8,10 @@ import numpy as np
 from torch import Tensor
 
 from scaling.diffusion.denoiser import Denoiser
+from scaling.diffusion.sampler import Denoises
 from scaling.fields import EvaluateConfig
 from scaling.memorization.bits import bits_memorized, bits_optimism
 from scaling.memorization.density import LogDensity, density_sigmas, level_errors, log_density
-from scaling.memorization.ideal_distance import Denoises
 from scaling.memorization.losses import LIMIT
 from scaling.training.bench import Bench, Group
 from scaling.training.instruments.measurement import Measurement

@@ -1,0 +1,37 @@
+"""What a row of evals says of its run besides numbers: which weights, how long, at which learning rate."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def config(row: Mapping) -> dict:
+    """The row's configuration; empty where the table has none."""
+    return json.loads(row["config"]) if row["config"] else {}
+
+
+def weights(row: Mapping) -> str:
+    """raw, or the averaging time of the measured weights as a share of the images seen: onsets of both never mix."""
+    return "raw" if np.isnan(row["ema"]) else f"ema {row['ema']:g}"
+
+
+def ended_early(last: Mapping) -> bool | None:
+    """Does a run's last row lie before the length its configuration asks for? None = that length is not known."""
+    train = config(last).get("train", {})
+    length = train.get("images") or (train["epochs"] * last["n_train"] if train.get("epochs") else None)
+    return None if length is None else bool(last["images_seen"] < length)
+
+
+def constant_rate(evals: "DataFrame") -> "DataFrame":
+    """The rows of runs whose learning rate does not decay: a point inside a decay is no run of that length."""
+    decays = {text for text in evals["config"].dropna().unique() if _decays(text)}
+    return evals[~evals["config"].isin(decays)]
+
+
+def _decays(text: str) -> bool:
+    return json.loads(text).get("train", {}).get("lr_schedule", "constant") != "constant"

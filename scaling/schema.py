@@ -112,6 +112,8 @@ EVALS = (
     Column("n_memorized_14", int, "samples", "the same at 1/4", "n_generated"),
     Column("n_memorized_12", int, "samples", "the same at 1/2", "n_generated"),
     Column("n_null_memorized", int, "samples", "null: gap ratio < 1/3 to held-out images instead", "n_generated"),
+    Column("n_label_agreed", int, "samples", "memorized samples whose image has the label they had", "n_memorized"),
+    Column("label_agreed_null", float, "share", "what n_label_agreed / n_memorized is where the label is ignored"),
     Column("n_calibrated", int, "samples", "samples with calibrated distance < 1 to training images", "n_generated"),
     Column("n_null_calibrated", int, "samples", "null: the same to held-out images", "n_generated"),
     Column("n_extracted", int, "images", "unique training images hit by at least one memorized sample", "n_unique"),

@@ -130,6 +130,12 @@ class Bench:
         """The preconditioned denoiser whose network always answers 0."""
         return Denoiser(Zero(), mean=self.data.mean, sigma_data=self.data.std)
 
+    @cached_property
+    def chance_of_label(self) -> float:
+        """Chance that an image drawn as training draws has the label of another draw: sum_c (N_c / N)^2 (1.3)."""
+        n_c = np.bincount(self.data.labels[self.data.in_training], weights=self.data.copies)
+        return float(((n_c / n_c.sum()) ** 2).sum())
+
     def once(self, name: str, make: Callable[[], T]) -> T:
         """What `make` gives, made at the first evaluation only: it depends on the data, not on the weights."""
         if name not in self.kept:

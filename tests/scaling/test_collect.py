@@ -78,6 +78,31 @@ def test_the_gallery_holds_the_arrays_by_run(tmp_path):
             assert np.array_equal(found[f"{folder.name}.{name}"], own[name])
 
 
+def test_images_and_prompts_are_in_the_gallery_each_image_once(tmp_path):
+    folders = [make(tmp_path / "runs", seed) for seed in range(2)]
+    rng = np.random.default_rng(0)
+    known = {f"{at:016x}": rng.integers(0, 256, (1, 4, 4), dtype=np.uint8) for at in range(5)}
+    for folder, names in zip(folders, (list(known)[:3], list(known)[2:]), strict=True):
+        with np.load(folder / "samples.npz") as own:
+            arrays = {name: own[name] for name in own.files}
+        pixels = np.stack([known[name] for name in names])
+        prompts = {"prompt_images": pixels, "prompt_context": np.array(["1/2"] * 3)}
+        np.savez(folder / "samples.npz", **arrays, **prompts, image_ids=np.array(names), image_pixels=pixels)
+    main([str(tmp_path / "runs"), "--out", str(tmp_path / "tables")])
+    with np.load(tmp_path / "tables" / "gallery.npz", allow_pickle=False) as found:
+        assert sorted(found["image_ids"]) == list(known)
+        for name, image in zip(found["image_ids"], found["image_pixels"], strict=True):
+            np.testing.assert_array_equal(image, known[name])
+        assert list(found[f"{folders[0].name}.prompt_context"]) == ["1/2"] * 3
+
+
+def test_a_missing_sample_file_is_an_error_never_nothing(tmp_path, capsys):
+    folder = make(tmp_path / "runs")
+    (folder / "samples.npz").unlink()
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "tables")]) == 2
+    assert f"run {folder.name}: its records speak of" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("runs", "samples", "size"), [(8, 24, 48), (14, 2, 200)])
 def test_a_large_gallery_is_thinned_evenly_and_says_so(tmp_path, capsys, runs, samples, size):
     """Random pixels do not compress: two pairs of each run fit for 8 runs of 48x48, not for 14 of 200x200."""

@@ -12,7 +12,7 @@ from scaling.diffusion.denoiser import Denoiser
 from scaling.diffusion.sampler import karras_sigmas, sample
 from scaling.fields import EvaluateConfig
 from scaling.memorization.cliques import generate_and_filter
-from scaling.memorization.criteria import Match, match
+from scaling.memorization.criteria import MEMORIZED, Match, match
 from scaling.memorization.cyclic import cyclic_extraction
 from scaling.memorization.extraction import extraction
 from scaling.memorization.trajectory import Trajectory
@@ -39,7 +39,7 @@ def samples(denoiser: Denoiser, bench: Bench, config: EvaluateConfig, found: Mea
             value = found.number(distance, "trajectory_distance of a level")
             found.noise_levels.append({"kind": "sampler", "sigma": sigma, "trajectory_distance": value})
     if "neighbors" in wanted:
-        _neighbors(drawn, bench, found)
+        _neighbors(drawn, labels, bench, found)
     if "cliques" in wanted:
         _cliques(drawn, bench, found)
     if "quality" in wanted:
@@ -63,7 +63,7 @@ def _draw(
     return drawn[finite], None if labels is None else labels[finite]
 
 
-def _neighbors(drawn: Tensor, bench: Bench, found: Measurement) -> None:
+def _neighbors(drawn: Tensor, labels: Tensor | None, bench: Bench, found: Measurement) -> None:
     train, null = bench.train, bench.null
     match_train = match(drawn.flatten(1), train.members, train.family)
     out = extraction(match_train, train.copies_tensor())
@@ -78,6 +78,9 @@ def _neighbors(drawn: Tensor, bench: Bench, found: Measurement) -> None:
     rows = found.in_training(bench)
     for row, n_hits, ratio in zip(rows, out.hits.tolist(), out.best_ratio.tolist(), strict=True):
         row["n_hits"], row["best_ratio"] = n_hits, ratio if isfinite(ratio) else None
+    if labels is not None:
+        agreed = (match_train.ratio < MEMORIZED) & (train.labels[match_train.image] == labels)
+        found.evals |= {"n_label_agreed": int(agreed.sum()), "label_agreed_null": bench.chance_of_label}
     _gallery(drawn, match_train, bench, found)
 
 

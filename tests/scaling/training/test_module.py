@@ -125,3 +125,18 @@ def test_loss_falls(optimizer):
     made = fit(module(total_steps=300, lr=1e-2, warmup_images=0, optimizer=optimizer))
     total, _, count, _ = made.sums.tolist()
     assert total / count < 0.9
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_weight_decay_takes_its_share_of_every_weight(optimizer):
+    """Decoupled (Loshchilov & Hutter 2019, Algorithm 2): one step with gradient 0 multiplies a weight by 1 - lr wd."""
+    made = module(lr=1e-2, weight_decay=0.1, optimizer=optimizer, warmup_images=0)
+    inner = made.configure_optimizers()
+    inner = inner["optimizer"] if isinstance(inner, dict) else inner
+    before = [weight.detach().clone() for weight in made.weights]
+    for weight in made.weights:
+        weight.grad = torch.zeros_like(weight)
+    inner.step()
+    rate = inner.param_groups[0]["lr"]
+    for old, new in zip(before, made.weights, strict=True):
+        torch.testing.assert_close(new.detach(), old * (1 - rate * 0.1))

@@ -68,7 +68,7 @@ def test_a_run_records_every_measure_of_its_set(undisturbed):
     tables = rows(undisturbed)
     assert [row["images_seen"] for row in tables["evals"]] == [0, 32, 224, 2048]  # 20.48 and 204.8 rounded up
     later = {"tpr", "prompt", "key", "bits", "cyclic", "sigma_min"}  # few held-out images; not in the default set
-    excused = {"noise_draws", "fold_index", "fold_of", "fold_split", "fraction"}
+    excused = {"noise_draws", "fold_index", "fold_of", "fold_split", "fraction", "n_label_agreed", "label_agreed_null"}
     for row in tables["evals"][1:]:
         empty = {c.name for c in EVALS if row[c.name] is None and not any(word in c.name for word in later)}
         assert empty == excused | ({"train_loss_se"} if row["images_seen"] == 32 else set())  # a single batch
@@ -101,6 +101,7 @@ def test_the_full_set_fills_every_column_of_every_table(full):
     tables = rows(full)
     images = pd.read_parquet(full / "images.parquet")
     excused = {"noise_draws", "fold_index", "fold_of", "fold_split", "fraction", "train_loss_se"}
+    excused |= {"n_label_agreed", "label_agreed_null"}  # without conditioning there is no label
     for row in tables["evals"][1:]:
         assert {name for name, value in row.items() if value is None} <= excused
     for table in ("strata", "prompts"):
@@ -140,6 +141,26 @@ def test_the_full_set_costs_no_bit_when_interrupted_before_the_hold_out_minimum_
         patch.setattr(RunStore, "append", append)
         run(tmp_path, *FULL)
     same_run(full, run(tmp_path, *FULL))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--data.conditioning=unique", "--data.keys=false"],
+        ["--data.conditioning=class", "--data.fold.index=1"],
+        ["--data.duplication.near=shift", "--data.keys=false", "--model.family=mlp", "--model.width=8"],
+        ["--train.sigma.law=fixed", "--train.sigma.value=0.35", "--data.noise_draws=2", "--model.attention=true"],
+        ["--evaluate.measures=[density,leverage,cyclic,prompts]", "--model.family=dit", "--model.width=8"],
+    ],
+    ids=lambda flags: flags[0].removeprefix("--"),
+)
+def test_the_full_set_measures_every_kind_of_run(flags, tmp_path):
+    folder = run(tmp_path, *FULL, "--evaluate.at=1", "--train.images=256", *flags)
+    last, images = rows(folder)["evals"][-1], pd.read_parquet(folder / "images.parquet")
+    assert last["n_prompts"] == 6 and last["n_cyclic"] == 24 and last["bits_optimism_se"] > 0
+    pool = images[images.role != "holdout"]
+    assert pool.log_density_bound.notna().all()  # also of images that a fold left out: the counterfactual score
+    assert (pool.leverage.notna() == pool.in_training).all()
 
 
 def test_an_untrained_network_memorized_nothing(undisturbed):

@@ -23,7 +23,7 @@ def test_runs_that_differ_in_their_fold_measure_the_same_images(monkeypatch):
     halves = [bench(duplication=spectrum, draw=0, fold={"index": index}) for index in (0, 1)]
     inside = [set(half.measured.positions.tolist()) for half in halves]
     outside = [set(half.left_out.positions.tolist()) for half in halves]
-    assert inside[0] == outside[1] and inside[1] == outside[0] and len(inside[0] | inside[1]) == 18  # 20 thirds, floored
+    assert inside[0] == outside[1] and inside[1] == outside[0] and len(inside[0] | inside[1]) == 18
     for half in halves:
         weight, copies = half.loss_subset.weight.numpy(), half.measured.copies
         for r in half.train.strata:  # each stratum stands for all of its images in training

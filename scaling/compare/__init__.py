@@ -1,0 +1,1 @@
+"""Two trained runs side by side: do models of disjoint images converge to one function?"""

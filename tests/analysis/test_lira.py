@@ -268,3 +268,13 @@ def test_a_bad_request_ends_in_one_line(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith("analysis.lira: cell c: 2 runs") and error.count("\n") == 1
     assert main([str(tmp_path / "nowhere")]) == 2
+
+
+def test_online_is_left_empty_where_all_runs_are_of_one_split():
+    """There how many judges have an image tells whether the target has it; offline and the raw score stand."""
+    rng = np.random.default_rng(3)
+    inside = np.tile(pairs(1, 200, rng), (4, 1))
+    images = table(rng.normal(size=inside.shape), inside, fold_split=np.zeros(8))
+    found = lira(images)
+    assert found["online_auc"].isna().all() and found["online_auc_se"].isna().all()
+    assert found["offline_auc"].notna().all() and found["threshold_auc"].notna().all()

@@ -56,6 +56,11 @@ def text(value: object) -> Html:
     return value if isinstance(value, Html) else Html(escape(str(value), quote=True))
 
 
+def lines(said: str) -> Html:
+    """Text of several lines in one cell."""
+    return Html("<br>".join(text(line) for line in said.split("\n")))
+
+
 def joined(parts: Sequence[object]) -> Html:
     return Html("\n".join(text(part) for part in parts))
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis import page, sections, words
+import numpy as np
+
+from analysis import instrument_sections, onset_sections, page, sections, words
 from analysis.summary import StudyFit, last_evaluations, study_fits, varied_keys
 from analysis.table import Tables, load
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from analysis.plots import ReportFigure
 
 DRAWS = 500  # bootstrap draws of a fit
+PHOTOGRAPHS = ("gallery", "prompts")  # figures that the page embeds as PNG
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,16 +52,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def write_report(tables: Tables, out: Path, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> Path:
     """Write everything under `out`; returns the path of report.html. Deterministic in (tables, level, draws, seed)."""
     from analysis.figures import report_figures  # matplotlib: a second that a wrong path need not wait for
+    from analysis.instrument_figures import instrument_figures
 
     fits, missing = study_fits(tables, draws=draws, level=level, seed=seed)
     figures, absent = report_figures(tables, fits, level)
+    instruments, unmeasured = instrument_figures(tables, level)
+    figures += instruments
     out.mkdir(parents=True, exist_ok=True)
     folder = out / "figures"
     folder.mkdir(exist_ok=True)
     pictures = {figure.name: _saved(figure, folder) for figure in figures}
     fits_json = [{"name": f.name, "title": f.title, "response": f.response, **f.result.as_json()} for f in fits]
     (out / "fits.json").write_text(json.dumps(fits_json, indent=2, allow_nan=False) + "\n")
-    html = _page(tables, fits, figures, pictures, [*missing, *absent], level)
+    html = _page(tables, fits, figures, pictures, [*missing, *absent, *unmeasured], level, np.random.default_rng(seed))
     (out / "report.html").write_text(html, encoding="utf-8")
     return out / "report.html"
 
@@ -77,7 +83,7 @@ def _saved(figure: "ReportFigure", folder: Path) -> tuple[str, bytes]:
             data[kind] = stream.getvalue()
             figure.figure.set_layout_engine("none")  # the layout is made once, for both formats
             (folder / f"{figure.name}.{kind}").write_bytes(data[kind])
-    return ("png", data["png"]) if figure.section == "gallery" else ("svg+xml", data["svg"])
+    return ("png", data["png"]) if figure.name in PHOTOGRAPHS else ("svg+xml", data["svg"])
 
 
 def _page(
@@ -87,8 +93,12 @@ def _page(
     pictures: dict[str, tuple[str, bytes]],
     missing: Sequence[str],
     level: float,
+    rng: np.random.Generator,
 ) -> str:
     last = last_evaluations(tables.evals)
+    instruments, unmeasured = instrument_sections.instrument_table(tables, level)
+    onsets, without = onset_sections.onset_table(tables.evals, level, rng)
+    missing = [*missing, *unmeasured, *without]
     varied, configs = varied_keys(tables.evals)
 
     def shown(section: str) -> page.Html | str:
@@ -111,6 +121,11 @@ def _page(
         ("Over training", shown("training")),
         ("Memorization against quality", shown("quality")),
         ("Samples beside their nearest training images", shown("gallery")),
+        ("Instruments side by side", instruments),
+        ("Where in the noise", shown("noise")),
+        ("Attack budget", shown("budget")),
+        ("Prompts", shown("prompts")),
+        ("Onsets", onsets),
         ("The cells", sections.cell_table(last, level)),
         ("Configuration", sections.configuration(varied, configs)),
         ("What could not be said", page.bullets(words.caveats(tables, fits, missing, list(varied)), "caveats")),

@@ -14,16 +14,16 @@ SCALING = {
     2: {"memorization", "quality", "store", "checkpoints", "lock", "tables"},
     3: {"training"},
     4: {"sweep"},  # an engine runs cells, so it stands above training
-    5: {"train", "sweep.__main__", "status", "collect", "selfcheck"},
+    5: {"train", "sweep.__main__", "status", "collect", "selfcheck", "compare"},
 }
 ANALYSIS = {
     1: {"table", "rates", "condition", "laws", "page", "command"},
     2: {"objectives", "problem", "search", "profile", "separation", "estimate", "rank_correlation", "folds"},
     3: {"uncertainty", "survival", "richness", "emission", "crossing", "run_setting", "same_noise"},
     4: {"pareto", "summary", "bits", "lira", "quadrants", "onset", "cell_onset", "capacity"},
-    5: {"plots"},
+    5: {"plots", "instrument_plots"},
     6: {"curve_figures", "figures", "words", "sections", "report", "fit", "counterfactual", "counterfactual_figures"}
-    | {"agreement", "agreement_figures"},
+    | {"agreement", "agreement_figures", "instrument_figures", "instrument_sections", "onset_sections"},
 }
 
 
@@ -128,6 +128,7 @@ LIGHT = [
     "scaling.collect",
     "scaling.sweep.__main__",
     "scaling.selfcheck.__main__",
+    "scaling.compare.__main__",
     "analysis.laws",
     "analysis.report",
     "analysis.fit",

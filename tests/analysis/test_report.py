@@ -96,6 +96,15 @@ def test_counts_stand_beside_their_nulls_and_the_configuration_is_complete(writt
     assert '"width": 16' in text
 
 
+def test_instruments_stand_side_by_side_and_the_unmeasured_are_named(written):
+    text = Reader((written / "report.html").read_text()).text
+    for heading in ("Instruments side by side", "Onsets"):
+        assert text.count(heading) == 2  # the link and the section
+    assert re.search(r"0\.9 \(0\.872 to 0\.928\)\s+null 1\.1", text)  # two runs, ideal_distance_se .02 each
+    for measure in ("keys", "prompts", "density", "cyclic", "membership", "neighbors"):
+        assert f"{measure} in evaluate.measures" in text
+
+
 @pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes(runs_folder, written, tmp_path):
     assert main([str(runs_folder), "--out", str(tmp_path), "--bootstrap", "40"]) == 0

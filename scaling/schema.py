@@ -130,7 +130,7 @@ EVALS = (
     Column("n_cyclic_extracted", int, "images", "cyclic attack: unique training images found", "n_unique"),
     Column("n_null_cyclic_extracted", int, "images", "null: held-out images found by the same chains", "n_holdout"),
     Column("membership_auc", float, "", "AUC of the loss attack, training against held-out images; chance 0.5"),
-    Column("membership_auc_se", float, "", "its standard error (DeLong)"),
+    Column("membership_auc_se", float, "", "its standard error (DeLong); empty at 0 and 1, where that says nothing"),
     Column("tpr_at_1pct_fpr", float, "share", "true positives at 1 % false positives"),
     Column("n_prompts", int, "prompts", "prompted extraction, context one half: prompts"),
     Column("n_prompt_recovered", int, "prompts", "prompts whose image was completed", "n_prompts"),

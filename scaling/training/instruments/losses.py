@@ -136,11 +136,16 @@ def _membership_columns(seen: Tensor, held: Tensor, left: Tensor | None, bench: 
     paired = whole and len(of_seen) == len(of_held) and bench.data.in_training.all()
     attack = membership(of_seen, of_held, weight=None if whole else weight, paired=bool(paired))
     found.evals["membership_auc"] = attack.auc
-    found.evals["membership_auc_se"] = found.number(attack.auc_se, "membership_auc_se")
+    found.evals["membership_auc_se"] = _se(attack.auc_se)
     found.evals["tpr_at_1pct_fpr"] = attack.tpr
     for row in found.strata:
         mine = of_seen[copies == row["copies"]]
         if len(mine) > 1:
             one = membership(mine, of_held)
-            row["membership_auc"], row["membership_auc_se"] = one.auc, found.number(one.auc_se, "membership_auc_se")
+            row["membership_auc"], row["membership_auc_se"] = one.auc, _se(one.auc_se)
     _by_image(found, bench, "membership_score", of_seen, of_held, scores[2] if left is not None else None)
+
+
+def _se(value: float) -> float | None:
+    """Empty where DeLong's estimate says nothing: 0 at AUC 0 or 1 (every image on its side), NaN with one image."""
+    return value if value > 0 else None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PURPOSE = "Every instrument against known answers on this machine: closed forms, simulations, a tiny trained pair."
 # Each is a file beside this one with `checks(device)`, an iterable of Check.
-GROUPS = ("closed_forms", "random_features", "duplicates", "trained_pair")
+GROUPS = ("closed_forms", "random_features", "duplicates", "instruments", "trained_pair")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,6 +68,7 @@ def _device(name: str) -> "torch.device":
     """The device of this name; raises ValueError where there is none."""
     import torch  # only now: --help and a typo need no seconds
 
+    torch.set_num_threads(1)  # tensors are small: threads that wait for each other take up to ten times as long
     try:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError):  # torch built without CUDA asserts

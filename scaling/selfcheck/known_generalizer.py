@@ -41,7 +41,7 @@ def general_losses(on: Studies) -> Given:
 
 def general_membership(on: Studies) -> Given:
     found = on.main.evals(GENERALIZER, "membership")
-    auc, se, tpr = found["membership_auc"], found["membership_auc_se"], found["tpr_at_1pct_fpr"]
+    auc, se, tpr = found["membership_auc"], found["membership_auc_se"] or 0, found["tpr_at_1pct_fpr"]
     chance = 2 / (HOLDOUT + 1)
     ok = abs(auc - 0.5) <= 3 * se and tpr <= chance + 3 * (chance / N + chance / 2 * chance) ** 0.5
     return Given(f"{auc:.3f} +- {se:.3f}; {tpr:.4f}", ok)

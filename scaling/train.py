@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 
 from scaling.config import ConfigError, load, run_id
 from scaling.data.duplication import left_out, plan
@@ -41,8 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def check(config: ExperimentConfig) -> None:
-    """Raises ConfigError on what needs no image to be seen: an unreachable duplication, points beyond the end."""
+    """Raises ConfigError on what needs no image to be seen: an unreachable duplication, points beyond the end, an
+    extra that is not installed."""
     steps(config)
+    if config.evaluate.features == "efficientnet_lite0" and find_spec("efficientnet_lite_pytorch") is None:
+        raise ConfigError(
+            "evaluate.features=efficientnet_lite0: it is part of an extra that is not installed: "
+            'pip install -e ".[features]", or use evaluate.features=pixels'
+        )
 
 
 def steps(config: ExperimentConfig) -> list[int]:

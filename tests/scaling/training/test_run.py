@@ -130,16 +130,7 @@ def test_the_full_set_fills_every_column_of_every_table(full):
 
 def test_the_full_set_costs_no_bit_when_interrupted_before_the_hold_out_minimum_is_forgotten(full, tmp_path):
     """bits_memorized looks back at the weights of the hold-out minimum: after a resume they are measured again."""
-    appended = RunStore.append
-
-    def append(store: RunStore, record: dict) -> None:
-        if record["evals"]["images_seen"] == 2048:
-            raise KeyboardInterrupt
-        appended(store, record)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises((KeyboardInterrupt, SystemExit)):
-        patch.setattr(RunStore, "append", append)
-        run(tmp_path, *FULL)
+    stop_before_the_last_record(tmp_path, *FULL)
     same_run(full, run(tmp_path, *FULL))
 
 
@@ -230,6 +221,20 @@ def kill_until_done(out: Path, kills: int, rng: random.Random) -> Path:
     return next(path for path in out.iterdir() if (path / "evals.jsonl").exists())
 
 
+def stop_before_the_last_record(out: Path, *flags: str) -> None:
+    """The run with everything on disk but its last record."""
+    appended = RunStore.append
+
+    def append(store: RunStore, record: dict) -> None:
+        if record["evals"]["images_seen"] == 2048:
+            raise KeyboardInterrupt
+        appended(store, record)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises((KeyboardInterrupt, SystemExit)):
+        patch.setattr(RunStore, "append", append)
+        run(out, *flags)
+
+
 def same_run(one: Path, two: Path) -> None:
     assert records(one) == records(two)
     assert weights(one) == weights(two)
@@ -243,16 +248,7 @@ def test_killed_at_any_instant_a_run_ends_with_the_same_bits(undisturbed, tmp_pa
 
 def test_killed_between_its_last_checkpoint_and_its_last_record_a_run_measures_its_end(undisturbed, tmp_path):
     """The instant at which nothing is left to train, but the most important record is missing."""
-    appended = RunStore.append
-
-    def append(store: RunStore, record: dict) -> None:
-        if record["evals"]["images_seen"] == 2048:
-            raise KeyboardInterrupt
-        appended(store, record)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises((KeyboardInterrupt, SystemExit)):
-        patch.setattr(RunStore, "append", append)
-        run(tmp_path)
+    stop_before_the_last_record(tmp_path)
     assert len(records(tmp_path / undisturbed.name)) == 3
     same_run(undisturbed, run(tmp_path))
 

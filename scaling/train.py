@@ -7,7 +7,8 @@ Exit codes: 0 done, 1 the run failed, 2 the configuration or input is wrong, 3 a
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 from scaling.config import ConfigError, load, run_id
@@ -17,6 +18,7 @@ from scaling.store import Busy, RunStore, StoreError
 from scaling.training.points import evaluation_steps
 
 DONE, FAILED, WRONG, BUSY = 0, 1, 2, 3
+STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,9 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
                 show_records(config, images_total=status["images_seen"]).close()
             return DONE
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        for signum in STOPS:
             signal.signal(signum, stop)
-        with RunStore.open(config) as store:
+        with held_back(STOPS) as let_through, RunStore.open(config) as store:
+            let_through()
             limit_threads(config.runtime.threads)
             return run(config, store, printer(config))
     except Busy as error:
@@ -94,6 +97,20 @@ def run(config: ExperimentConfig, store: RunStore, progress: Callable[[Mapping[s
         return complain(f"run {store.run_id}: {error}", FAILED)
     print(f"run {store.run_id} done, in {store.folder}")
     return DONE
+
+
+@contextmanager
+def held_back(signals: Sequence[int]) -> Iterator[Callable[[], None]]:
+    """Signals wait until the function given is called: one between taking a lock and being able to end it leaves it."""
+
+    def let_through() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield let_through
+    finally:
+        let_through()
 
 
 def stop(signum: int, frame: object) -> None:

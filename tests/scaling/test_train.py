@@ -1,5 +1,7 @@
 """The command: what it refuses before any work is begun."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -7,6 +9,7 @@ import pytest
 
 from scaling import train
 from scaling.config import ConfigError, load
+from scaling.store import RunStore
 
 
 def test_features_that_are_not_installed_are_refused_before_training(monkeypatch):
@@ -14,6 +17,27 @@ def test_features_that_are_not_installed_are_refused_before_training(monkeypatch
     with pytest.raises(ConfigError, match=r'an extra that is not installed: pip install -e "\.\[features\]"'):
         train.check(load(["--evaluate.features=efficientnet_lite0"]))
     train.check(load(["--evaluate.features=pixels"]))
+
+
+def test_a_signal_while_the_lock_is_taken_waits_until_it_can_be_ended(tmp_path, monkeypatch):
+    """The instant between the two would leave a lock of a dead process: here the signal comes exactly then."""
+    opened = RunStore.open.__func__
+
+    def open_and_be_stopped(cls, config):
+        store = opened(cls, config)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return store
+
+    handlers = {signum: signal.getsignal(signum) for signum in train.STOPS}
+    monkeypatch.setattr(RunStore, "open", classmethod(open_and_be_stopped))
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            train.main([f"--runtime.out={tmp_path}", "--runtime.progress=false"])
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+    assert stopped.value.code == 143 and not list(tmp_path.glob("*/lock.json"))
+    assert list(tmp_path.glob("*/config.yaml"))
 
 
 @pytest.mark.parametrize(

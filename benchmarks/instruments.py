@@ -46,9 +46,9 @@ def rows(width: int, repeats: int) -> list[Row]:
             started = time.monotonic()
             measure(denoiser, bench, asked)
             seconds.append(time.monotonic() - started)
-        one = median(seconds[1:])  # the first one also follows the ideal denoiser, once a run
+        one = median(seconds[1:])  # the first one warms up, and follows the ideal denoiser once for the whole run
         whole = one * (1 if name == "leverage" else evaluations)
-        text = f"{whole / (whole + n_steps * step):.1%} ({one:.2f} s, once the ideal denoiser {seconds[0] - one:.2f} s)"
+        text = f"{whole / (whole + n_steps * step):.1%} ({one:.2f} s an evaluation, the first {seconds[0]:.2f} s)"
         made.append(Row(f"share of a run at width {width}: {name}", text, ""))
     return made
 

@@ -203,6 +203,7 @@ PROMPTS = (
     Column("copies", int, "copies", "stratum of the prompted images"),
     Column("context", str, "", "known part: a share of rows (1/4, 1/2, 3/4), border, patch"),
     Column("rounds", int, "rounds", "resampling rounds a noise level"),
+    Column("known_share", float, "share", "pixels given, of all: the context as a number, for laws"),
     Column("n_prompts", int, "prompts", "prompts from training images"),
     Column("n_prompt_recovered", int, "prompts", "of them recovered", "n_prompts"),
     Column("n_null_prompts", int, "prompts", "null: prompts from held-out images"),

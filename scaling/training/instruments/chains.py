@@ -89,6 +89,8 @@ def _prompt_rows(
     found: Measurement,
 ) -> None:
     copies, null_copies = bench.train.copies[bench.prompt_rows], bench.null.copies[bench.null_prompt_rows]
+    some = bench.train.take(bench.prompt_rows)
+    known_share = float(known_pixels(context, some.positions, some.images.shape[-1]).double().mean())
     for stratum in found.strata:
         mine, others = copies == stratum["copies"], null_copies == stratum["copies"]
         if not mine.any():
@@ -97,6 +99,7 @@ def _prompt_rows(
             "copies": stratum["copies"],
             "context": context,
             "rounds": config.rounds,
+            "known_share": known_share,
             "n_prompts": int(mine.sum()),
             "n_prompt_recovered": int(back[mine].sum()),
             "n_null_prompts": int(others.sum()),

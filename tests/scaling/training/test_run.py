@@ -117,7 +117,8 @@ def test_the_full_set_fills_every_column_of_every_table(full):
     for name in {"loss", "membership_score", "log_density_bound", "log_density_se"} | of_training:
         assert trained[name].notna().sum() == (6 if name in ("n_basin_recovered", "n_prompt_recovered") else 12), name
         assert held[name].notna().all() == (name not in of_training), name
-    assert {row["context"] for row in tables["prompts"]} == {"1/2", "border", "patch"}
+    shares = {row["context"]: row["known_share"] for row in tables["prompts"]}
+    assert shares == {"1/2": 0.5, "border": 28 / 64, "patch": 16 / 64}  # of 8x8 pixels: 4 rows, the ring, 4x4
     last = tables["evals"][-1]
     half = [row for row in tables["prompts"] if row["images_seen"] == 2048 and row["context"] == "1/2"]
     assert sum(row["n_prompts"] for row in half) == last["n_prompts"] == 6

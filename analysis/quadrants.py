@@ -184,6 +184,7 @@ def summary(table: "DataFrame", halves: Halves, null: "DataFrame | None", level:
             for name, (score, density) in rates.items()
         },
         "kinds": _kinds(table),
+        "neighbor_share": neighbor_share(table),
     }  # fmt: skip
 
 
@@ -231,6 +232,18 @@ def _kinds(table: "DataFrame") -> dict | None:
     return {kind: int((found == kind).sum()) for kind in KINDS}
 
 
+def neighbor_share(table: "DataFrame") -> dict | None:
+    """What the nearest hold-out images gain, as a share of an image's own score: median and quartiles over the images
+    with a score above 2 standard errors. A share near 0 is memorized, near 1 learned, whatever the standard errors."""
+    if "neighbor" not in table.columns:
+        return None
+    high = table[(table["Mbar"] > HIGH * table["se"]) & table["neighbor"].notna()]
+    if high.empty:
+        return {"median": None, "lower_quartile": None, "upper_quartile": None, "n": 0}
+    lower, median, upper = np.quantile(high["neighbor"] / high["Mbar"], [0.25, 0.5, 0.75])
+    return {"median": float(median), "lower_quartile": float(lower), "upper_quartile": float(upper), "n": len(high)}
+
+
 def as_json(found: Correlation) -> dict:
     return {**_numbers(value=found.value, lo=found.lo, hi=found.hi), "n": found.n}
 
@@ -266,4 +279,10 @@ def sentences(found: Mapping) -> list[str]:
         )
     if found["kinds"]:
         lines.append(", ".join(f"{count} {kind}" for kind, count in found["kinds"].items()))
+    if found["neighbor_share"] and found["neighbor_share"]["n"]:
+        share = {name: 100 * value for name, value in found["neighbor_share"].items() if name != "n"}
+        lines.append(
+            f"their nearest hold-out images gain {share['median']:.0f} % of an image's own score (median; quartiles "
+            f"{share['lower_quartile']:.0f} to {share['upper_quartile']:.0f} %, n {found['neighbor_share']['n']})"
+        )
     return lines

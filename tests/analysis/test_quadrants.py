@@ -10,6 +10,7 @@ from analysis.quadrants import (
     covariates,
     expected_above,
     kinds,
+    neighbor_share,
     quadrants,
     sentences,
     summary,
@@ -223,3 +224,16 @@ def test_covariates_are_means_over_the_right_runs():
 
 def test_expected_share_averages_over_designs():
     assert expected_above([15, 27], [15, 3]) == pytest.approx((0.0276 + 0.0711) / 2, abs=2e-4)
+
+
+def test_the_share_that_neighbours_gain_is_of_images_with_a_high_score():
+    """By hand: scores 10, 20, 40 gain 1, 10, 40 around them; 5 +- 3 is not high, one image has no neighbours."""
+    table = pandas.DataFrame(
+        {"Mbar": [10.0, 20, 40, 5, 30], "se": [1.0, 1, 1, 3, 1], "neighbor": [1.0, 10, 40, 5, np.nan]}
+    )
+    found = neighbor_share(table)
+    assert found == pytest.approx({"median": 0.5, "lower_quartile": 0.3, "upper_quartile": 0.75, "n": 3})
+    assert neighbor_share(table.assign(Mbar=0.0)) == dict.fromkeys(["median", "lower_quartile", "upper_quartile"]) | {
+        "n": 0
+    }
+    assert neighbor_share(table.drop(columns="neighbor")) is None

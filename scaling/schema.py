@@ -147,7 +147,7 @@ EVALS = (
     Column("ideal_distance_se", float, "", "its standard error, clustered by image"),
     Column("ideal_distance_null", float, "", "null: the same with held-out images for the training set"),
     Column("bits_memorized", float, "bits", "log-density gained over the reference, summed over training images"),
-    Column("bits_memorized_se", float, "bits", "its standard error"),
+    Column("bits_memorized_se", float, "bits", "its standard error; empty where the run is its own reference"),
     Column("bits_optimism", float, "bits", "n_unique x (mean log-density seen - held out)"),
     Column("bits_optimism_se", float, "bits", "its standard error"),
     Column("sigma_min", float, "pixels [-1, 1]", "lower end of the log-density bound: compare bits only at one"),

@@ -3,7 +3,7 @@
 A stronger budget than single samples: what is stored deeply enough to attract passing chains comes out in the end.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,12 +11,10 @@ from torch import Tensor
 
 from scaling.data.noise import normals
 from scaling.data.streams import CONSTANT
-from scaling.diffusion.sampler import heun, karras_sigmas
+from scaling.diffusion.sampler import Denoises, heun, karras_sigmas
 from scaling.memorization.criteria import MEMORIZED, gap_ratio
 
 SLOTS = 1024  # noise of chain i in cycle c is that of index SLOTS i + c
-
-Denoises = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # (x, sigma, labels) -> D(x; sigma)
 
 
 @dataclass(frozen=True)

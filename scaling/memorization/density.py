@@ -3,7 +3,6 @@
 A bound on the density at one point, which grows without end where sigma_min falls onto a copier: one sigma_min a study.
 """
 
-from collections.abc import Callable
 from math import exp, log, pi, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from scaling.data.noise import normals
 from scaling.data.streams import CONSTANT
-from scaling.diffusion.sampler import SIGMA_MAX
+from scaling.diffusion.sampler import SIGMA_MAX, Denoises
 from scaling.fields import SigmaConfig
 
 SLOTS = 1024  # noise of draw k at level j at position i is that of index (SLOTS i + j) SLOTS + k
@@ -65,7 +64,7 @@ def density_sigmas(sigma_min: float, levels: int, sigma_max: float = SIGMA_MAX) 
 
 @torch.no_grad()
 def level_errors(
-    denoiser: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    denoiser: Denoises,
     images: Tensor,
     labels: Tensor | None,
     positions: Tensor,

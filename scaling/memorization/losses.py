@@ -3,7 +3,6 @@
 Images are the units: the draws of one image share its difficulty, so every standard error is over images, not draws.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from scaling.data.noise import normals
 from scaling.data.streams import CONSTANT
 from scaling.diffusion.loss import weighted_loss
+from scaling.diffusion.sampler import Denoises
 from scaling.fields import SigmaConfig
 
 SLOTS = 1024  # noise of level j at position i is that of index SLOTS i + j
@@ -48,7 +48,7 @@ def evaluation_noise(positions: Tensor, level: int, shape: torch.Size) -> Tensor
 
 @torch.no_grad()
 def image_losses(
-    denoiser: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    denoiser: Denoises,
     images: Tensor,
     labels: Tensor | None,
     positions: Tensor,

@@ -109,4 +109,5 @@ def _references(
 
 def _bits(found: Measurement, name: str, value: float, se: float) -> None:
     found.evals[name] = found.number(value + 0.0, name)  # -0.0 would be shown as such
-    found.evals[f"{name}_se"] = None if found.evals[name] is None else found.number(se, f"{name}_se")
+    # 0 only where the run is its own reference at every level: a value by definition, not an estimate with an error
+    found.evals[f"{name}_se"] = None if found.evals[name] is None or se == 0 else found.number(se, f"{name}_se")

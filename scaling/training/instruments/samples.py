@@ -129,9 +129,13 @@ def _quality(drawn: Tensor, bench: Bench, config: EvaluateConfig, found: Measure
         found.evals |= {f"kid{suffix}": distance.value, f"frechet{suffix}": frechet(of_images, held)}
         if not suffix:
             found.evals["kid_se"] = found.number(distance.se, "kid_se")
+            _coverage(of_images, held, found)
+
+
+def _coverage(of_samples: Tensor, held: Tensor, found: Measurement) -> None:
     try:
-        found.evals["coverage"] = coverage(features(config.features, drawn), held)
-    except ValueError as error:
+        found.evals["coverage"] = coverage(of_samples, held)
+    except ValueError as error:  # too few held-out images for a ball to the fifth neighbour
         log.warning("coverage is left empty: %s", error)
 
 

@@ -8,7 +8,9 @@ from scaling.config import build
 from scaling.data.sources import load_images
 from scaling.data.training_set import assemble
 from scaling.diffusion.denoiser import Denoiser
+from scaling.memorization import basin, losses
 from scaling.models.ladder import build as network
+from scaling.training import cost
 from scaling.training.bench import Bench
 from scaling.training.cost import DEFAULT, instrument_costs, words
 from scaling.training.measure import measure
@@ -48,14 +50,14 @@ def counted(measures: list[str]) -> tuple[int, dict]:
 @pytest.mark.parametrize("measures", [["loss", "ideal"], ["neighbors"], ["prompts"], ["keys"], ["density", "loss"]])
 def test_counts_are_exact_where_the_path_is_known(measures):
     asked, costs = counted(measures)
-    assert asked == sum(cost.images for cost in costs.values())
+    assert asked == sum(one.images for one in costs.values())
 
 
 @pytest.mark.parametrize("measures", [["basin"], ["cyclic"]])
 def test_counts_of_chains_are_near(measures):
     """They start where basin_sigma lies on the sampler's path: about half way down."""
     asked, costs = counted(measures)
-    assert asked == pytest.approx(sum(cost.images for cost in costs.values()), rel=0.35)
+    assert asked == pytest.approx(sum(one.images for one in costs.values()), rel=0.35)
 
 
 def test_an_instrument_that_is_not_asked_for_costs_nothing():
@@ -67,3 +69,7 @@ def test_words_count_leverage_once_and_every_other_evaluation():
     line = words({"samples": 2.0, "leverage": 6.0}, 7)
     assert line == "measuring will take about 20 s in 7 evaluations: samples 70%, leverage 30%"
     assert np.isclose(2 * 7 + 6, 20)
+
+
+def test_limits_known_without_torch_are_those_of_the_instruments():
+    assert (cost.LIMIT, cost.BASIN_DRAWS) == (losses.LIMIT, basin.DRAWS)

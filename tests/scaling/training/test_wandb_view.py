@@ -13,7 +13,7 @@ from PIL import Image
 
 from scaling.config import canonical, cell_id, load, run_id, train_id
 from scaling.schema import GALLERY
-from scaling.training.wandb_view import CELL_PIXELS, gallery_grid, history_row, run_arguments
+from scaling.training.wandb_view import CELL_PIXELS, CLOSE_SECONDS, gallery_grid, history_row, run_arguments
 from tests.wandb_stub.stub import WandbStub
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,7 +46,7 @@ view = open_view(load(sys.argv[1:]), images_total=400)
 
 def run(script: str, tmp_path: Path, env: dict[str, str], *flags: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", PREAMBLE + script, *FLAGS, f"--runtime.out={tmp_path / 'runs'}", *flags]
-    done = subprocess.run(command, env=env, cwd=ROOT, text=True, capture_output=True, timeout=180)
+    done = subprocess.run(command, env=env, cwd=ROOT, text=True, capture_output=True, timeout=90)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -181,17 +181,20 @@ def test_disabled_leaves_no_trace(stub, tmp_path, mode):
 def test_an_unreachable_server_costs_no_time_and_one_line(stub, tmp_path):
     """Nothing listens on the port: wandb asks, in its thread, for WANDB_HTTP_TIMEOUT; then the run is offline."""
     script = """
-import scaling.training.wandb_view
-scaling.training.wandb_view.CLOSE_SECONDS = 90  # a stalled machine must not make it give up: that is the next test
-print(max([timed(log, view, images_seen) for images_seen in range(20)]))
-view.close()
+calls = [timed(log, view, images_seen) for images_seen in range(20)]
+print(max(calls), timed(view.close))
 """
     stub.stop()
-    done = run(script, tmp_path, stub.environ(WANDB_HTTP_TIMEOUT="1"))
-    assert float(done.stdout) < 0.05  # no call of `log` waits for the network
+    for attempt in range(2):  # what the code takes is the better of two: a stall of the machine seldom comes twice
+        folder = tmp_path / str(attempt)
+        done = run(script, folder, stub.environ(WANDB_HTTP_TIMEOUT="1"))
+        slowest, closing = map(float, done.stdout.split())
+        if closing < CLOSE_SECONDS:
+            break
+    assert slowest < 0.05 and closing < CLOSE_SECONDS  # what `close` promises; giving up there would be another line
     assert done.stderr.startswith(f"W&B: Failed to authenticate with {stub.url}")
     assert done.stderr.count("\n") == 1
-    (folder,) = (tmp_path / "runs" / RUN / "wandb").glob(f"offline-run-*-{RUN}")
+    (folder,) = (folder / "runs" / RUN / "wandb").glob(f"offline-run-*-{RUN}")
     assert done.stderr.endswith(f"; this run is logged offline; to send it: wandb sync {folder}\n")
 
 

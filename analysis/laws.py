@@ -5,57 +5,15 @@ serves one parameter vector or thousands. Formulas and bounds: measures.md 3.5.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from math import inf
 
 import numpy as np
-from scipy.special import expit
 
-Array = np.ndarray
+from analysis.law import Array, Law
+from analysis.loss_laws import CHINCHILLA
+
 SLOPES = np.array([-3, -2, -1.5, -1, -0.7, -0.5, -0.35, -0.25, -0.17, -0.12, -0.08, -0.05, -0.02])
-
-
-@dataclass(frozen=True)
-class Law:
-    name: str
-    formula: str
-    variables: tuple[str, ...]
-    bounds: Mapping[str, tuple[float, float]]  # of each parameter, in the order of the function's parameters
-    function: Callable[..., Array]  # (*variables, *parameters) -> y, or logit y for a rate
-    gradient: Callable[..., tuple[Array, ...]]  # the same arguments -> derivatives of the function, one a parameter
-    starts: Callable[[Mapping[str, Array], Array], Array]  # (variables, y or rate) -> starting parameters [s, k]
-    linear: tuple[str, ...] = ()  # eliminated by linear least squares at each start
-    log: tuple[str, ...] = ()  # positive and of unknown magnitude: searched as a logarithm
-    rate: bool = False  # the function returns the logit of a rate
-    design: Callable[..., Array] | None = None  # variables -> [n, k], where the function is linear in its parameters
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        return tuple(self.bounds)
-
-    def raw(self, x: Mapping[str, Array], theta: Array) -> Array:
-        """The function's own scale (logit for a rate): variables [n], theta [..., k] -> [..., n]."""
-        return self.function(*self._arguments(x, theta))
-
-    def raw_gradient(self, x: Mapping[str, Array], theta: Array) -> Array:
-        """Derivative of `raw` in each parameter: [..., n, k]."""
-        rows = self.raw(x, theta).shape
-        return np.stack(
-            [np.broadcast_to(part, rows) for part in self.gradient(*self._arguments(x, theta))],
-            axis=-1,
-        )
-
-    def predict(self, x: Mapping[str, Array], theta: Array) -> Array:
-        """y (a rate for rate laws): variables [n], theta [..., k] -> [..., n]."""
-        raw = self.raw(x, theta)
-        return expit(raw) if self.rate else raw
-
-    def _arguments(self, x: Mapping[str, Array], theta: Array) -> list[Array]:
-        theta = np.asarray(theta, float)
-        return [np.asarray(x[name], float) for name in self.variables] + [
-            theta[..., k : k + 1] for k in range(theta.shape[-1])
-        ]
 
 
 def power(x: Array, b: Array, c: Array) -> Array:
@@ -249,6 +207,7 @@ LAWS: Mapping[str, Law | Callable[..., Law]] = {
     "log_linear": log_linear,  # a law of any variables is made by a function of (their names, what follows the colon)
     "logistic": logistic,
     "exposure": exposure,
+    "chinchilla": CHINCHILLA,
 }
 
 

@@ -17,7 +17,7 @@ SCALING = {
     5: {"train", "sweep.__main__", "status", "collect", "selfcheck", "compare"},
 }
 ANALYSIS = {
-    1: {"table", "rates", "condition", "laws", "page", "command"},
+    1: {"table", "rates", "condition", "law", "laws", "loss_laws", "page", "command"},
     2: {"objectives", "problem", "search", "profile", "separation", "estimate", "rank_correlation", "folds"},
     3: {"uncertainty", "survival", "richness", "emission", "crossing", "run_setting", "same_noise"},
     4: {"pareto", "summary", "bits", "lira", "quadrants", "onset", "cell_onset", "capacity"},

@@ -16,8 +16,11 @@ from contextlib import contextmanager
 from math import ceil, isfinite, sqrt
 from pathlib import Path
 from queue import SimpleQueue
+from ssl import SSLError
 from threading import Thread
 from typing import NamedTuple
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -29,6 +32,7 @@ from scaling.schema import GALLERY, NESTED, RECORDS, records
 PROJECT = "diffusion-memorization-scaling"  # unless the user, a settings file or a sweep names one
 TAG_CHARACTERS = 64  # W&B refuses longer tags
 CLOSE_SECONDS = 20.0  # of waiting for the thread; less than the 30 s an agent leaves between SIGTERM and SIGKILL
+REACH_SECONDS = 5.0  # for a first answer of the server
 INIT_SECONDS = FINISH_SECONDS = 15.0  # less: wandb holds the interpreter's end back until they are over
 CELL_PIXELS, GAP_PIXELS, CAPTION_PIXELS = 64, 2, 14  # gallery: smallest side of an image, space between, text below
 
@@ -173,8 +177,10 @@ class WandbView:
         known = self._settings()
         if known.mode == "disabled":
             return None
-        why = ""
-        if known.mode not in ("offline", "dryrun"):
+        online = known.mode not in ("offline", "dryrun")
+        # wandb's service asks a dead port again and again; its teardown would wait for that, 20 s and more.
+        why = _unreachable(known.base_url) if online else ""
+        if online and not why:
             try:
                 # Asks the server, for at most 10 s: wandb.init alone would prompt, or wait for minutes.
                 if wandb.login(prompt=False, verify=True):
@@ -258,6 +264,18 @@ def _present(row: Mapping[str, object]) -> dict[str, object]:
 
 def _numbers(row: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in row.items() if isinstance(value, (int, float))}
+
+
+def _unreachable(url: str) -> str:
+    """Why no server answers at url, as the beginning of a line; empty where one does, whatever it answers."""
+    try:
+        urlopen(Request(url, method="HEAD"), timeout=REACH_SECONDS).close()
+    except HTTPError:  # an answer
+        return ""
+    except (URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        return "" if isinstance(reason, SSLError) else f"no server answers at {url} ({_line(reason)}); "
+    return ""
 
 
 def _sync(run: object) -> str:

@@ -179,22 +179,18 @@ def test_disabled_leaves_no_trace(stub, tmp_path, mode):
 
 
 def test_an_unreachable_server_costs_no_time_and_one_line(stub, tmp_path):
-    """Nothing listens on the port: wandb asks, in its thread, for WANDB_HTTP_TIMEOUT; then the run is offline."""
+    """Nothing listens on the port. wandb's service would ask it again and again, and its teardown wait for that."""
     script = """
 calls = [timed(log, view, images_seen) for images_seen in range(20)]
 print(max(calls), timed(view.close))
 """
     stub.stop()
-    for attempt in range(2):  # what the code takes is the better of two: a stall of the machine seldom comes twice
-        folder = tmp_path / str(attempt)
-        done = run(script, folder, stub.environ(WANDB_HTTP_TIMEOUT="1"))
-        slowest, closing = map(float, done.stdout.split())
-        if closing < CLOSE_SECONDS:
-            break
-    assert slowest < 0.05 and closing < CLOSE_SECONDS  # what `close` promises; giving up there would be another line
-    assert done.stderr.startswith(f"W&B: Failed to authenticate with {stub.url}")
+    done = run(script, tmp_path, stub.environ())
+    slowest, closing = map(float, done.stdout.split())
+    assert slowest < 0.05 and closing < CLOSE_SECONDS, done.stderr
+    assert done.stderr.startswith(f"W&B: no server answers at {stub.url} (")
     assert done.stderr.count("\n") == 1
-    (folder,) = (folder / "runs" / RUN / "wandb").glob(f"offline-run-*-{RUN}")
+    (folder,) = (tmp_path / "runs" / RUN / "wandb").glob(f"offline-run-*-{RUN}")
     assert done.stderr.endswith(f"; this run is logged offline; to send it: wandb sync {folder}\n")
 
 

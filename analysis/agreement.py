@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import stdtrit
 from scipy.stats import rankdata
 
-from analysis.rank_correlation import Correlation, spearman
+from analysis.per_image.rank_correlation import Correlation, spearman
 from analysis.summary import last_evaluations
 from analysis.table import column, load, numbers, read_table
 
@@ -200,7 +200,9 @@ def _write(options: argparse.Namespace) -> str:
     out.mkdir(parents=True, exist_ok=True)
     found.to_csv(out / "agreement.csv", index=False)
     apart.to_csv(out / "disagreements.csv", index=False)
-    from analysis.agreement_figures import write_figures  # matplotlib: a second that a wrong path need not wait for
+    from analysis.pictures.agreement_figures import (
+        write_figures,  # matplotlib: a second that a wrong path need not wait for
+    )
 
     figures = write_figures(found, read, apart, tables.pixels, out)
     known = found[found["value"].notna()]

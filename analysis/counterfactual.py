@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import logsumexp
 
-from analysis import quadrants
 from analysis.condition import holds
-from analysis.folds import VALUE, Cell, cells, halves, never_trained, shared_training_sets
+from analysis.per_image import quadrants
+from analysis.per_image.folds import VALUE, Cell, cells, halves, never_trained, shared_training_sets
 from analysis.table import load
 
 if TYPE_CHECKING:
@@ -281,7 +281,9 @@ def _written(options: argparse.Namespace) -> str:
     table.to_parquet(out / "counterfactual.parquet", index=False)
     (out / "counterfactual.json").write_text(json.dumps(answer, indent=2, allow_nan=False) + "\n")
 
-    from analysis.counterfactual_figures import figures  # matplotlib: a second that a wrong table need not wait for
+    from analysis.pictures.counterfactual_figures import (
+        figures,  # matplotlib: a second that a wrong table need not wait for
+    )
 
     shown = pooled(table) if len(answer["cells"]) > 1 else table
     for name, figure in figures(shown, answer["pooled"] or answer["cells"][0], gallery).items():

@@ -11,10 +11,10 @@ import numpy as np
 
 from analysis.command import answer_json
 from analysis.condition import holds, repeated_rows
-from analysis.estimate import FitResult, fit
+from analysis.fitting.estimate import FitResult, fit
+from analysis.fitting.uncertainty import bootstrap, predict
 from analysis.laws import LAWS, law
 from analysis.table import TableError, column, numbers, read_table
-from analysis.uncertainty import bootstrap, predict
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from analysis.condition import holds
-from analysis.folds import POOL, Cell, cells
+from analysis.per_image.folds import POOL, Cell, cells
 from analysis.table import load, numbers
 
 if TYPE_CHECKING:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.capacity import capacities
-from analysis.cell_onset import OF_CELL, cell_onsets, collapse, stratum_onsets
-from analysis.crossing import Crossing, Status, first_crossing, redrawn, spread
+from analysis.onsets.capacity import capacities
+from analysis.onsets.cell_onset import OF_CELL, cell_onsets, stratum_onsets
+from analysis.onsets.collapse import collapse
+from analysis.onsets.crossing import Crossing, Status, first_crossing, redrawn, spread
+from analysis.onsets.phase_boundary import phase_boundary
+from analysis.onsets.run_setting import constant_rate, ended_early, weights
 from analysis.rates import wilson
-from analysis.run_setting import constant_rate, ended_early, weights
 from analysis.table import load, numbers
 
 if TYPE_CHECKING:
@@ -149,6 +151,7 @@ def _answer(options: argparse.Namespace) -> dict:
         )
     more = {"draws": options.draws, "level": options.level, "rng": np.random.default_rng(options.seed)}
     runs = onsets(evals, options.eps, **more)
+    capacity = capacities(evals, options.capacity_eps, **more)
     strata = tables.strata[tables.strata["run_id"].isin(runs["run_id"])]
     return {
         "message": f"{lost} runs with a decaying learning rate left out: their points are no runs of that length"
@@ -161,8 +164,9 @@ def _answer(options: argparse.Namespace) -> dict:
         "runs": _records(runs),
         "cells": _records(cell_onsets(evals, options.eps, **more)),
         "strata": _records(stratum_onsets(strata, options.recovered, **more)),
-        "capacities": _records(capacities(evals, options.capacity_eps, **more)),
-        "slopes": [_plain(slope) for onset in ("tau_mem", "tau_gen") for slope in collapse(runs, onset)],
+        "capacities": _records(capacity),
+        "slopes": [_plain(row) for onset in ("tau_mem", "tau_gen") for row in collapse(runs, onset, options.level)],
+        "boundary": [_plain(row) for row in phase_boundary(capacity, options.level)],
     }
 
 

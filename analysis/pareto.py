@@ -1,246 +1,211 @@
-"""The non-dominated set (every column minimised), how sure each row is on it, the volume it dominates, its knee.
+"""`python -m analysis.pareto TABLE --minimize COL --minimize COL`: the non-dominated rows and how sure they are.
 
-A row is on the front iff no other is <= in all columns and < in one; equal rows stay together (measures.md 3.4).
-`python -m analysis.pareto TABLE --minimize COL --minimize COL` writes it as JSON.
+The geometry is in front.py, the uncertainty in redraw.py (rows), cell_means.py (cells) and boundary.py, a model from
+elsewhere in place.py; here words become their arguments (measures.md 3.4, design.md 6).
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.boundary.boundary import Boundary, boundary, boundary_of
+from analysis.boundary.cell_means import Cells, cell_means
+from analysis.boundary.front import front, hypervolume, knee
+from analysis.boundary.minimised import Minimised, complete, named, subset
+from analysis.boundary.pareto_json import Study, boundary_json, placed_json
+from analysis.boundary.place import placed
+from analysis.boundary.reading_points import at_holdout_minimum, at_images_seen
+from analysis.boundary.redraw import Rows
 from analysis.command import answer_json
 from analysis.condition import holds, repeated_rows
-from analysis.table import TableError, column, numbers, read_table
+from analysis.table import TableError, column, load, numbers, read_table
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["Boundary", "boundary", "boundary_of", "front", "hypervolume", "knee", "main", "placed"]
 
 Array = np.ndarray
 
 
-def front(points: Array) -> Array:
-    """Which rows of [n c] are not dominated (booleans [n]); raises ValueError on NaN: a missing value has no place."""
-    points = np.asarray(points, float)
-    if np.isnan(points).any():
-        row = int(np.flatnonzero(np.isnan(points).any(axis=1))[0])
-        raise ValueError(f"row {row} lacks a value: its place cannot be told; leave the row out")
-    unique, place = np.unique(
-        points, axis=0, return_inverse=True
-    )  # sorted: only an earlier row can dominate a later one
-    on_front = np.zeros(len(unique), bool)
-    if points.shape[1] == 2:
-        lowest = np.minimum.accumulate(unique[:, 1])
-        on_front = np.append(True, unique[1:, 1] < lowest[:-1]) if len(unique) else on_front
-    else:
-        kept: list[int] = []
-        for row, point in enumerate(unique):
-            on_front[row] = not kept or not np.any(np.all(unique[kept] <= point, axis=1))
-            if on_front[row]:
-                kept.append(row)
-    return on_front[place.ravel()]
-
-
-def hypervolume(points: Array, reference: Array) -> float:
-    """Volume between the front and `reference` [c], exactly; rows beyond the reference add nothing."""
-    points, reference = np.asarray(points, float), np.asarray(reference, float)
-    inside = points[np.all(points < reference, axis=1)]
-    if not len(inside):
-        return 0.0
-    if inside.shape[1] == 1:
-        return float(reference[0] - inside.min())
-    inside = np.unique(inside[front(inside)], axis=0)
-    ends = np.append(inside[1:, 0], reference[0])
-    # Slices along the first column: in each, what the rows so far dominate in the others.
-    return float(
-        sum(
-            (end - row[0]) * hypervolume(inside[: k + 1, 1:], reference[1:])
-            for k, (row, end) in enumerate(zip(inside, ends, strict=True))
-            if end > row[0]
-        )
-    )
-
-
-def knee(points: Array) -> int | None:
-    """The front row farthest below the line (plane) through the extremes, columns scaled to [0, 1]; else None."""
-    points = np.asarray(points, float)
-    rows = np.flatnonzero(front(points))
-    low, high = points[rows].min(0), points[rows].max(0)
-    if np.any(high <= low):  # one point, or a column that does not vary: there is no line to be below
-        return None
-    below = 1 - np.sum((points[rows] - low) / (high - low), axis=1)
-    best = int(np.argmax(below))
-    return int(rows[best]) if below[best] > 0 else None
-
-
-@dataclass(frozen=True)
-class Boundary:
-    front: Array  # row numbers
-    membership: Array | None  # [n] share of draws holding the row in which it is on the front; None without draws
-    volume: float
-    volume_lo: float | None
-    volume_hi: float | None
-    reference: Array
-    knee: int | None
-    knee_membership: float | None  # share of draws in which this row is the knee
-
-
-def boundary(
-    points: Array,
-    *,
-    se: Array | None = None,
-    cluster: Array | None = None,
-    reference: Array | None = None,
-    draws: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Boundary:
-    """The front of points [n c] and its uncertainty: whole clusters [n] resampled, errors `se` [n c] added (0 = none).
-
-    Without `se` and `cluster` there is nothing to draw and membership is None. A row's membership counts the draws its
-    cluster is in. Reference: the worst value + 10 % of the range, unless given.
-    """
-    points = np.asarray(points, float)
-    if not len(points):
-        raise ValueError("no rows: the front of nothing cannot be told")
-    on_front = front(points)
-    if reference is None:
-        spread = np.ptp(points, axis=0)
-        reference = points.max(0) + 0.1 * np.where(spread > 0, spread, 1.0)
-    volume, at = hypervolume(points, reference), knee(points)
-    rows = np.flatnonzero(on_front)
-    if se is None and cluster is None:
-        return Boundary(rows, None, volume, None, None, reference, at, None)
-    rng, n = np.random.default_rng(seed), len(points)
-    labels = np.unique(np.asarray(cluster).astype(str), return_inverse=True)[1] if cluster is not None else None
-    seen, kept, knees, volumes = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(draws)
-    for draw in range(draws):
-        drawn = points if se is None else points + se * rng.standard_normal(points.shape)
-        there = np.arange(n)
-        if labels is not None:
-            groups = labels.max() + 1
-            there = np.flatnonzero(np.bincount(rng.integers(groups, size=groups), minlength=groups)[labels])
-        seen[there] += 1
-        kept[there[front(drawn[there])]] += 1
-        volumes[draw] = hypervolume(drawn[there], reference)
-        turning = knee(drawn[there])
-        if turning is not None:
-            knees[there[turning]] += 1
-    lo, hi = np.quantile(volumes, [(1 - level) / 2, (1 + level) / 2])
-    membership = np.where(seen > 0, kept / np.maximum(seen, 1), np.nan)
-    knee_membership = float(knees[at] / max(seen[at], 1)) if at is not None else None
-    return Boundary(rows, membership, volume, float(lo), float(hi), reference, at, knee_membership)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
+def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        prog="python -m analysis.pareto", description=(__doc__ or "").splitlines()[0], allow_abbrev=False
+        prog="python -m analysis.pareto", description="The non-dominated rows of a table.", allow_abbrev=False
     )
-    made.add_argument("table", help="csv or parquet")
+    made.add_argument("table", help="csv or parquet; or a folder of runs or tables, whose evals are read")
     made.add_argument("--minimize", action="append", required=True, metavar="COL", help="a column to minimise (repeat)")
+    made.add_argument("--rate", action="append", default=[], metavar="NAME=HITS/TRIALS",
+                      help="makes a column to minimise from counts, with their error (repeat)")  # fmt: skip
+    made.add_argument("--at", metavar="holdout_min|IMAGES_SEEN",
+                      help="one evaluation a run: at its lowest holdout_loss, or after so many images")  # fmt: skip
     made.add_argument("--where", action="append", default=[], metavar="COL==VALUE", help="keep these rows (repeat)")
-    made.add_argument(
-        "--se", action="append", default=[], metavar="COL=COL", help="standard error of a column (repeat)"
-    )
+    made.add_argument("--se", action="append", default=[], metavar="COL=COL", help="a column's standard error (repeat)")
     made.add_argument("--cluster", metavar="COL", help="rows that share their luck, usually run_id: resampled together")
+    made.add_argument("--cell", metavar="COL", help="usually cell_id: the points are the means over a cell's runs")
     made.add_argument(
         "--reference", action="append", default=[], metavar="COL=VALUE", help="corner of the volume (repeat)"
     )
+    made.add_argument("--place", metavar="FILE", help="rows from elsewhere, same columns: where do they stand?")
+    made.add_argument("--design", metavar="COL,COL", help="columns in which --place says how to get to a better row")
     made.add_argument("--draws", type=int, default=1000, help="bootstrap draws (default 1000)")
-    made.add_argument("--level", type=float, default=0.95)
+    made.add_argument("--level", type=float, default=0.95, help="of every interval (default .95)")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--out", metavar="F.json", help="where to write (default: standard output)")
-    options = made.parse_args(argv)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(argv)
     return answer_json("analysis.pareto", options.out, lambda: _answer(options))
 
 
 def _answer(options: argparse.Namespace) -> dict:
-    if len(set(options.minimize)) < 2:
-        raise ValueError(f"--minimize {' '.join(options.minimize)}: a boundary needs at least two different columns")
     if options.draws < 1 or not 0 < options.level < 1:
         raise ValueError(
             f"--draws {options.draws} --level {options.level}: draws are 1 or more, a level between 0 and 1"
         )
-    frame = read_table(options.table)
+    if options.design and not options.place:
+        raise ValueError(f"--design {options.design} says how a model gets to a better row and needs --place FILE")
+    asked = Minimised.of(options.minimize, options.se, options.rate)
+    reference = _reference(options.reference, asked.names)
+    study = _study(options, asked)
+    drawn = {"draws": options.draws, "level": options.level, "seed": options.seed}
+    found = boundary_of(study.points, reference=reference, **drawn)
+    there, said = _placed(options, asked, study, drawn) if options.place else ([], [])
+    message = "; ".join(part for part in (*study.said, *said, _about(found)) if part)
+    return boundary_json(found, study, asked.names, message, there)
+
+
+def _study(options: argparse.Namespace, asked: Minimised) -> Study:
+    frame = load(options.table).evals if Path(options.table).is_dir() else read_table(options.table)
+    n_read, said = len(frame), []
+    frame = frame.reset_index(drop=True)
+    if options.at:
+        frame, about = _at(frame, options.at)
+        said.append(about)
     chosen = np.ones(len(frame), bool)
     for condition in options.where:
         chosen &= holds(frame, condition)
-    points = np.stack([numbers(frame, name, options.table) for name in options.minimize], axis=1)
-    errors = _named(options.se, options.minimize, "--se")
-    se = np.zeros_like(points)
-    for name, source in errors.items():
-        se[:, options.minimize.index(name)] = numbers(frame, source, options.table)
-    whole = chosen & ~np.isnan(points).any(axis=1) & ~np.isnan(se).any(axis=1)
+    every = asked.read(frame, options.table)
+    whole = chosen & complete(every)
     if not whole.any():
         raise TableError(f"{options.table}: no complete row left: the front of nothing cannot be told")
-    if (se[whole] < 0).any():
-        raise TableError(f"{options.table}: a standard error in --se is negative: correct or filter the row")
-    corners = _named(options.reference, options.minimize, "--reference")
-    if corners and set(corners) != set(options.minimize):
-        raise ValueError(f"--reference: give one value for each of {', '.join(options.minimize)}, or none")
-    reference = np.array([_number(corners[name]) for name in options.minimize]) if corners else None
-    found = boundary(
-        points[whole],
-        se=se[whole] if errors else None,
-        cluster=column(frame, options.cluster, options.table)[whole] if options.cluster else None,
-        reference=reference,
-        draws=options.draws,
-        level=options.level,
-        seed=options.seed,
-    )
-    return _as_json(found, whole, options.minimize, _said(frame, chosen, whole, points, options))
+    cluster, cell = (_labels(frame, name, whole, options.table) for name in (options.cluster, options.cell))
+    kept = frame[whole]
+    rows = subset(every, whole, cluster)
+    points = rows if cell is None else cell_means(rows, cell)
+    said += _about_rows(kept, int(np.sum(chosen & ~whole)), int(chosen.sum()), points, asked, options)
+    return Study(kept, kept.index.to_numpy(), rows, points, n_read, said)
 
 
-def _said(frame, chosen: Array, whole: Array, points: Array, options: argparse.Namespace) -> str:
-    parts = []
-    lost = int(np.sum(chosen & ~whole))
-    if lost:
-        parts.append(f"{lost} of {int(chosen.sum())} rows lack a value and were left out")
-    parts.append(repeated_rows(frame[whole]))
-    flat = [name for k, name in enumerate(options.minimize) if np.ptp(points[whole, k]) == 0]
-    if flat:
-        parts.append(f"{', '.join(flat)} is constant and decides nothing")
-    if not options.se and not options.cluster:
-        parts.append("no --se and no --cluster: membership and intervals cannot be told, only the rows as printed")
-    return "; ".join(part for part in parts if part)
+def _at(frame: "DataFrame", at: str) -> tuple["DataFrame", str]:
+    images_seen = None if at == "holdout_min" else _number(at, "--at", "holdout_min or a number of images")
+    runs = column(frame, "run_id", "--at").nunique()
+    if images_seen is None:
+        found = at_holdout_minimum(frame)
+        falling = int(np.sum(~found["holdout_min_inside"]))
+        about = f"{falling} of {len(found)} runs still fall in holdout_loss at their last evaluation: their minimum "
+        about = about + "lies beyond (--where holdout_min_inside==1 leaves them out)" if falling else ""
+    else:
+        found, about = at_images_seen(frame, images_seen), ""
+    missing = runs - len(found)
+    return found, "; ".join(part for part in (about, f"{missing} runs have no such evaluation" * bool(missing)) if part)
 
 
-def _as_json(found: Boundary, used: Array, names: Sequence[str], message: str) -> dict:
-    """Row numbers are those of the table as read, 0 below the header; `used` [n] says which rows took part."""
-    rows = np.flatnonzero(used)
-    membership: list[float | None] = [None] * len(used)
-    if found.membership is not None:
-        for row, share in zip(rows, found.membership, strict=True):
-            membership[row] = None if np.isnan(share) else float(share)
-    return {
-        "n": len(rows),
-        "front": [int(rows[row]) for row in found.front],
-        "membership": membership,
-        "message": message,
-        "hypervolume": {
-            "value": found.volume,
-            "lo": found.volume_lo,
-            "hi": found.volume_hi,
-            "reference": {name: float(value) for name, value in zip(names, found.reference, strict=True)},
-        },
-        "knee": None if found.knee is None else int(rows[found.knee]),
-        "knee_membership": found.knee_membership,
-    }
+def _labels(frame: "DataFrame", name: str | None, whole: Array, where: str) -> Array | None:
+    if name is None:
+        return None
+    found = column(frame, name, where)[whole]
+    if found.isna().any():
+        raise TableError(f"{where}: column {name}, row {found.index[found.isna()][0]} is empty: name its {name}")
+    return found.to_numpy()
 
 
-def _named(texts: Sequence[str], known: Sequence[str], option: str) -> Mapping[str, str]:
-    pairs = {}
-    for text in texts:
-        name, sign, value = text.partition("=")
-        if not sign or not value or name not in known:
-            raise ValueError(f"{option} {text!r}: write NAME=… with one of {', '.join(known)}")
-        pairs[name] = value
-    return pairs
+def _about_rows(
+    kept: "DataFrame", lost: int, chosen: int, points: Rows | Cells, asked: Minimised, options: argparse.Namespace
+) -> list[str]:
+    said = [f"{lost} of {chosen} rows lack a value and were left out" if lost else "", repeated_rows(kept)]
+    flat = [name for k, name in enumerate(asked.names) if np.ptp(points.value[:, k]) == 0]
+    said.append(f"{', '.join(flat)} is constant and decides nothing" if flat else "")
+    if isinstance(points, Cells):
+        alone = int(np.sum(points.n_runs == 1))
+        said.append("front, membership, knee and by count the entries of cells")
+        if alone and points.freedom:
+            said.append(f"{alone} of {len(points.n_runs)} cells hold one run: their scatter is that of the other cells")
+        elif alone:
+            said.append("no cell holds two runs: only the errors of measurement are drawn")
+    elif not points.redrawn:
+        said.append(
+            "no --se, --rate, --cluster or --cell: membership and intervals cannot be told, only the rows as printed"
+        )
+    elif options.cluster and len(set(points.cluster.tolist())) < 8:
+        said.append(f"only {len(set(points.cluster.tolist()))} clusters to resample")
+    if "run_id" in kept.columns and not options.at and not options.cell and kept["run_id"].duplicated().any():
+        said.append("runs stand here with several evaluations: --at holdout_min or --at IMAGES_SEEN keeps one of each")
+    return said
 
 
-def _number(text: str) -> float:
+def _about(found: Boundary) -> str:
+    if found.volume_hi is None or found.volume <= found.volume_hi:
+        return ""
+    return f"noise alone raises the volume by {found.volume_bias:.3g} or more: its interval lies below the value"
+
+
+def _placed(options: argparse.Namespace, asked: Minimised, study: Study, drawn: dict) -> tuple[list[dict], list[str]]:
+    frame = read_table(options.place)
+    # A file without a column of errors holds exact rows, which is said; counts it must have.
+    known = {name: source for name, source in asked.errors.items() if source in frame.columns}
+    lacking = sorted(set(asked.errors.values()) - set(known.values()))
+    every = Minimised(asked.names, known, asked.rates).read(frame, options.place)
+    whole = complete(every)
+    said = [f"{options.place} has no column {', '.join(lacking)}: its rows count as exact" if lacking else ""]
+    if not whole.all():
+        said.append(f"{int(np.sum(~whole))} of {len(frame)} rows of {options.place} lack a value and were not placed")
+    model = subset(every, whole)
+    equal = np.array([np.any(np.all(row == study.rows.value, axis=1)) for row in model.value], bool)
+    if equal.any() and study.points.redrawn:
+        said.append(f"{int(equal.sum())} rows of {options.place} equal a row of the table: they compete with it")
+    design = {}
+    for name in options.design.split(",") if options.design else ():
+        own, about = _design(study, name, options.table)
+        design[name] = (own, numbers(frame, name, options.place)[whole])
+        said.append(about)
+    found = placed(study.points, model, asked.names, design=design, **drawn)
+    return [placed_json(int(row), one, study) for row, one in zip(np.flatnonzero(whole), found, strict=True)], said
+
+
+def _design(study: Study, name: str, where: str) -> tuple[Array, str]:
+    """The column for each point, and what is said where it varies within cells (images_seen at the minimum does)."""
+    values = numbers(study.frame, name, where)
+    if not isinstance(study.points, Cells):
+        return values, ""
+    if np.any(values <= 0):
+        raise TableError(f"{where}: design column {name} holds {np.nanmin(values):g}: ratios take positive values")
+    varies = [len(np.unique(values[rows])) > 1 for rows in study.points.rows]
+    mean = [np.exp(np.mean(np.log(values[rows]))) for rows in study.points.rows]
+    first = [values[rows[0]] for rows in study.points.rows]  # as it stands: a mean of logs would be off by rounding
+    about = f"{name} varies within {sum(varies)} cells: its geometric mean stands for them" if any(varies) else ""
+    return np.where(varies, mean, first), about
+
+
+def _reference(texts: Sequence[str], names: Sequence[str]) -> Array | None:
+    corners = named(texts, names, "--reference")
+    if corners and set(corners) != set(names):
+        raise ValueError(f"--reference: give one value for each of {', '.join(names)}, or none")
+    return np.array([_number(corners[name], f"--reference {name}", "a number") for name in names]) if corners else None
+
+
+def _number(text: str, what: str, wanted: str) -> float:
     try:
-        return float(text)
+        found = float(text)
     except ValueError:
-        raise ValueError(f"--reference …={text!r} is no number") from None
+        found = np.nan
+    if not np.isfinite(found):
+        raise ValueError(f"{what}={text!r}: give {wanted}")
+    return found
 
 
 if __name__ == "__main__":

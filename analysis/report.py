@@ -1,4 +1,4 @@
-"""`python -m analysis.report RUNS_OR_TABLES --out DIR`: report.html (one file), figures/*.png, *.svg, and fits.json."""
+"""`python -m analysis.report RUNS_OR_TABLES --out DIR`: one page, its figures, and fits, answers, verdicts as JSON."""
 
 import argparse
 import io
@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis import instrument_sections, onset_sections, page, sections, words
+from analysis.pages import (
+    descent_sections,
+    instrument_sections,
+    onset_sections,
+    page,
+    question_sections,
+    sections,
+    words,
+)
 from analysis.summary import StudyFit, last_evaluations, study_fits, varied_keys
 from analysis.table import Tables, load
 
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
     from analysis.plots import ReportFigure
 
 DRAWS = 500  # bootstrap draws of a fit
+ANSWER_DRAWS = 200  # at most, of an answer: there are nine
 PHOTOGRAPHS = ("gallery", "prompts")  # figures that the page embeds as PNG
 
 
@@ -51,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def write_report(tables: Tables, out: Path, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> Path:
     """Write everything under `out`; returns the path of report.html. Deterministic in (tables, level, draws, seed)."""
-    from analysis.figures import report_figures  # matplotlib: a second that a wrong path need not wait for
-    from analysis.instrument_figures import instrument_figures
+    from analysis.pictures.figures import report_figures  # matplotlib: a second that a wrong path need not wait for
+    from analysis.pictures.instrument_figures import instrument_figures
 
     fits, missing = study_fits(tables, draws=draws, level=level, seed=seed)
     figures, absent = report_figures(tables, fits, level)
@@ -64,7 +73,13 @@ def write_report(tables: Tables, out: Path, *, level: float = 0.95, draws: int =
     pictures = {figure.name: _saved(figure, folder) for figure in figures}
     fits_json = [{"name": f.name, "title": f.title, "response": f.response, **f.result.as_json()} for f in fits]
     (out / "fits.json").write_text(json.dumps(fits_json, indent=2, allow_nan=False) + "\n")
-    html = _page(tables, fits, figures, pictures, [*missing, *absent, *unmeasured], level, np.random.default_rng(seed))
+    asked, answers = question_sections.question_table(tables, level, min(draws, ANSWER_DRAWS), seed)
+    descents, verdicts, few = descent_sections.descent_table(tables.evals, level, seed)
+    for name, found in (("answers", answers), ("verdicts", verdicts)):
+        (out / f"{name}.json").write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
+    said = {"Questions": asked, "Double descent": descents}
+    lacking = [*missing, *absent, *unmeasured, *few]
+    html = _page(tables, fits, figures, pictures, said, lacking, level, np.random.default_rng(seed))
     (out / "report.html").write_text(html, encoding="utf-8")
     return out / "report.html"
 
@@ -91,6 +106,7 @@ def _page(
     fits: Sequence[StudyFit],
     figures: "Sequence[ReportFigure]",
     pictures: dict[str, tuple[str, bytes]],
+    said: dict[str, page.Html | str],
     missing: Sequence[str],
     level: float,
     rng: np.random.Generator,
@@ -117,6 +133,7 @@ def _page(
     )
     content = [
         ("Size, copies and duplication", shown("curves")),
+        *said.items(),
         ("Fitted curves", sections.fit_table(fits, level) if fits else ""),
         ("Over training", shown("training")),
         ("Memorization against quality", shown("quality")),

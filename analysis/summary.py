@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.estimate import FitResult, fit
+from analysis.fitting.estimate import FitResult, fit
+from analysis.fitting.problem import LARGEST_CONDITION, condition_number
+from analysis.fitting.uncertainty import bootstrap
 from analysis.laws import law
-from analysis.problem import LARGEST_CONDITION, condition_number
 from analysis.rates import effective_trials, wilson
 from analysis.table import Tables
-from analysis.uncertainty import bootstrap
 
 if TYPE_CHECKING:
     from pandas import DataFrame

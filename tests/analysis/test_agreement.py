@@ -15,8 +15,8 @@ from analysis.agreement import (
     main,
     readings,
 )
-from analysis.agreement_figures import most_memorized, plot_agreement
-from analysis.same_noise import sample_cosines
+from analysis.per_image.same_noise import sample_cosines
+from analysis.pictures.agreement_figures import most_memorized, plot_agreement
 from scaling import schema
 
 NAN = np.nan

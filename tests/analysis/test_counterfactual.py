@@ -16,8 +16,8 @@ from analysis.counterfactual import (
     pooled,
     scores,
 )
-from analysis.folds import cells, halves, shared_training_sets
-from analysis.quadrants import expected_above, kinds
+from analysis.per_image.folds import cells, halves, shared_training_sets
+from analysis.per_image.quadrants import expected_above, kinds
 
 
 def table(

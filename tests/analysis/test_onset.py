@@ -5,10 +5,11 @@ import numpy as np
 import pandas
 import pytest
 
-from analysis.capacity import capacities
-from analysis.cell_onset import cell_onsets, collapse, stratum_onsets
-from analysis.crossing import Status, falling, first_crossing, generalized_from, memorized_up_to, redrawn, spread
 from analysis.onset import main, onsets, t_over, tau_gen
+from analysis.onsets.capacity import capacities
+from analysis.onsets.cell_onset import cell_onsets, stratum_onsets
+from analysis.onsets.collapse import collapse
+from analysis.onsets.crossing import Status, falling, first_crossing, generalized_from, memorized_up_to, redrawn, spread
 from scaling import schema
 
 T, F = np.array([1000.0, 1500, 2000]), np.array([0.004, 0.041, 0.147])
@@ -222,6 +223,7 @@ def test_planted_slopes_of_the_collapse_come_back():
             n, width = answer["params"]["n_unique"], answer["params"]["width"]
             assert answer["status"] == "ok" and answer["n"] == 48
             assert n["lo"] <= slope <= n["hi"] and width["lo"] <= -1 <= width["hi"]
+            assert n["theory"] == 1 and (n["p_value"] > 0.01) == (slope == 1) and "theory" not in width
 
 
 def test_batch_sizes_are_not_mixed_in_a_collapse():
@@ -263,6 +265,7 @@ def test_the_command_prints_a_table_and_writes_all_of_it(tmp_path, capsys, runs_
     assert len(found["runs"]) == 16 and len(found["cells"]) >= 8 and len(found["strata"]) == 88
     assert {row["tau_mem_status"] for row in found["runs"]} >= {"interp", "above_range"}
     assert all((row["tau_mem"] is None) == (row["tau_mem_status"] != "interp") for row in found["runs"])
+    assert {row["boundary"] for row in found["boundary"]} <= {"emm", "n_star"} and found["slopes"]
     for row in found["cells"]:
         assert row["cell_id"] in printed
     # More parameters memorize sooner in the fixture's truth.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import page
+from analysis.pages import page
 from analysis.report import main
 from scaling import schema
 

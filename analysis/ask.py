@@ -1,0 +1,100 @@
+"""`python -m analysis.ask TABLES QUESTION [--rate F] [--at COL=VALUE …]`: questions of the field, asked of a study.
+
+Each question is one function in a file of its own; it arrives only when it is asked. The answer's `why` is for people.
+"""
+
+import argparse
+import inspect
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+from analysis.command import answer_json
+from analysis.questions.answer import Answer
+from analysis.table import load
+
+QUESTIONS = {  # name -> (module, function, what it answers)
+    "max_copies": ("inverse", "max_copies", "at most how many copies of an image keep its rate below --rate"),
+    "min_unique": ("inverse", "min_unique", "from how many unique images on the rate is below --rate"),
+    "max_params": ("inverse", "max_params", "up to which size the rate is below --rate"),
+    "predict": ("prediction", "predict", "memorization of the cell --at, with a new run's interval"),
+    "absolute_vs_fraction": ("absolute", "absolute_vs_fraction", "amount memorized and its share as size grows"),
+    "matched": ("matched", "matched", "memorization at equal hold-out loss"),
+    "confounding": ("confounding", "confounding", "share of the memorization-generalization correlation by capacity"),
+    "interventions": ("interventions", "interventions", "effect of each intervention at equal quality"),
+    "wasted": ("wasted", "wasted", "parameters beyond the compute-optimal size and what they memorize"),
+    "exchange": ("exchange", "exchange", "how many times the training is one doubling of copies worth (chi)"),
+    "next": ("next_cell", "next_cell", "which cell to train next to narrow --quantity"),
+}
+OPTIONAL = ("response", "evaluation", "quantity")  # options that only some questions take
+
+
+def question(name: str) -> Callable[..., Answer]:
+    """The function that answers it; raises ValueError on a name that is none."""
+    if name not in QUESTIONS:
+        near = get_close_matches(name, QUESTIONS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(QUESTIONS)}"
+        raise ValueError(f"question {name!r} is unknown: {hint}")
+    module, function, _ = QUESTIONS[name]
+    return getattr(import_module(f"analysis.questions.{module}"), function)
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m analysis.ask", description="Ask a study's tables a question; the answer is JSON.",
+        epilog="questions: " + "; ".join(f"{name}: {words}" for name, (_, _, words) in QUESTIONS.items()),
+        allow_abbrev=False,
+    )  # fmt: skip
+    made.add_argument("tables", help="folder of runs, or of collected tables")
+    made.add_argument("question", help=", ".join(QUESTIONS), metavar="QUESTION")
+    made.add_argument("--rate", type=float, default=0.01, help="the rate f of the question (default .01)")
+    made.add_argument("--at", action="append", default=[], metavar="COL=VALUE", help="where on the surface (repeat)")
+    made.add_argument("--level", type=float, default=0.95, help="of every interval (default .95)")
+    made.add_argument("--draws", "--bootstrap", type=int, default=1000, metavar="N", help="resamplings (default 1000)")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--response", help="stratum (recovery of a stratum's images) or cell (memorized samples)")
+    made.add_argument("--eval", dest="evaluation", metavar="last|holdout_min|IMAGES_SEEN",
+                      help="which evaluation of each run (default: last)")  # fmt: skip
+    made.add_argument("--quantity", help="for next: max_copies (default), min_unique, max_params or a parameter")
+    made.add_argument("--out", metavar="F.json", help="where to write (default: standard output)")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    return answer_json("analysis.ask", options.out, lambda: ask(options).as_json())
+
+
+def ask(options: argparse.Namespace) -> Answer:
+    """The answer to the words of the command line; raises ValueError."""
+    if not 0 < options.level < 1:
+        raise ValueError(f"--level {options.level:g}: a level lies between 0 and 1, .95 is usual")
+    if options.draws < 20:
+        raise ValueError(f"--draws {options.draws}: an interval takes at least 20 resamplings, 1000 is usual")
+    answers, at = question(options.question), _point(options.at)
+    taken = inspect.signature(answers).parameters
+    open_ended = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in taken.values())
+    extra = {name: getattr(options, name) for name in OPTIONAL if getattr(options, name) is not None}
+    for name in extra:
+        if name not in taken and not (open_ended and name != "quantity"):
+            option = {"evaluation": "--eval"}.get(name, f"--{name}")
+            raise ValueError(f"{option}: {options.question} has no such choice; leave it out")
+    return answers(load(options.tables), rate=options.rate, at=at, level=options.level, draws=options.draws,
+                   seed=options.seed, **extra)  # fmt: skip
+
+
+def _point(texts: Sequence[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name or name in found:
+            raise ValueError(f"--at {text}: write COL=VALUE, each column once")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise ValueError(f"--at {text}: {value!r} is no number") from None
+    return found
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

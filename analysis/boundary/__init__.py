@@ -1,0 +1,1 @@
+"""The Pareto boundary: geometry, what rows might have been, membership, placing a model."""

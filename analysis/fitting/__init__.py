@@ -1,0 +1,1 @@
+"""One fit: what is minimised, the search, profiles, intervals, scatter between runs, survival times."""

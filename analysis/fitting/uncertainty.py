@@ -1,0 +1,310 @@
+"""What runs that differ by luck leave open: intervals by run, and predictions of rows and runs nobody measured.
+
+Rows of one run share its luck. Ends are where the objective's profile has risen by what the small-sample sandwich of
+whole runs allows (sandwich.py): with 6 runs too, where drawing them again repeats few studies and is too short.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+from scipy.special import expit, stdtrit
+
+from analysis.fitting.between_runs import Scatter, between_runs, typical
+from analysis.fitting.estimate import FitResult, with_intervals
+from analysis.fitting.problem import FIRST_OVERDISPERSION, Problem
+from analysis.fitting.profile import profile_intervals
+from analysis.fitting.sandwich import Sandwich, on_scale, p_of_rise, rises, sandwich, working
+from analysis.fitting.search import descend
+
+Array = np.ndarray
+BLOCK = 256  # bootstrap draws searched together
+FORMLESS = 1e-12  # of the Hessian's eigenvalues: below it a draw does not determine the parameters
+
+
+@dataclass(frozen=True)
+class ClusteredFit(FitResult):
+    """A fit that knows its runs: intervals of `params` hold where the rows of a run share its luck."""
+
+    sandwich: Sandwich | None = field(default=None, repr=False)
+    scatter: Scatter | None = None
+
+    def as_json(self) -> dict:
+        return {**super().as_json(), "between_runs": self.scatter.as_json()}
+
+
+def by_run(result: FitResult, cluster: Array | None = None) -> FitResult:
+    """The same fit with intervals for rows that share the luck of their cluster [n] (None: every row its own).
+
+    Rows of `cluster` are those of the fit. Raises ValueError on fewer than two clusters. A fit without a minimum
+    inside (separated counts) keeps the intervals it has, and says so.
+    """
+    run, groups = _numbered(result, cluster)
+    if result.best is None:
+        return result
+    problem, u, count = result.problem, result.best, len(result.problem.names)
+    if not _at_minimum(problem, u):
+        return _said(result, "the fit is at no minimum of its objective: intervals take rows for independent")
+    rows = working(problem, u)
+    scatter = between_runs(problem, u, rows, run, result.level)
+    ratio = 0.0  # of the luck of runs to that of a row of weight 1
+    if problem.objective.kind == "binomial":
+        ratio = scatter.between**2
+    elif scatter.within > 0:
+        ratio = (scatter.between / scatter.within) ** 2 / rows.weight[0]
+    try:
+        made = sandwich(rows, run, ratio)
+    except ValueError as error:
+        return _said(result, f"{error}; intervals take rows for independent")
+    rise, variance, _ = rises(made, result.level)
+    rise = np.maximum(rise, 1e-12 * abs(result.objective) + 1e-24 * problem.magnitude)  # rounding is no certainty
+    lo, hi, se = np.full((3, count), np.nan)
+    lo[rows.free], hi[rows.free] = _ends(problem, u, result.objective, rise, np.sqrt(variance), rows.free)
+    theta = problem.natural(u)
+    se[rows.free] = np.sqrt(variance) * np.where([problem.names[k] in problem.law.log for k in rows.free],
+                                                 theta[rows.free], 1.0)  # fmt: skip
+    alone = [problem.names[k] for k, found in zip(rows.free, variance, strict=True) if np.isnan(found)]
+    notes = [f"one of {groups} clusters alone decides {', '.join(alone)}: no interval"] if alone else []
+    if made.cancelled:
+        notes = ["the rows of each cluster balance exactly: how clusters scatter cannot be told, no interval"]
+    if groups <= rows.free.size:
+        notes.append(f"only {groups} clusters for {rows.free.size} parameters")
+    found = with_intervals(result, problem.natural(lo), problem.natural(hi), se, "; ".join(notes))
+    kept = {part.name: getattr(found, part.name) for part in fields(FitResult)}
+    return ClusteredFit(**kept, sandwich=made, scatter=scatter)
+
+
+def p_value(result: FitResult, name: str, value: float) -> float:
+    """Of the hypothesis that parameter `name` is `value`, by run: it is below 1 - level just outside the interval."""
+    if not isinstance(result, ClusteredFit):
+        raise ValueError(f"a p-value of {name} = {value:g} needs the fit's runs: call by_run or bootstrap first")
+    problem, u, made = result.problem, result.best, result.sandwich
+    free = [problem.names[k] for k in made.free]
+    if name not in free:
+        raise ValueError(f"parameter {name!r} is not one that was fitted: {', '.join(free)}")
+    theta = problem.natural(u)
+    k = problem.names.index(name)
+    theta[k] = value
+    start = u.copy()
+    start[k] = problem.coordinates(theta)[k]
+    move = problem.free.copy()
+    move[k] = False
+    rise = float(descend(problem, start[None], free=move[None]).value[0]) - result.objective
+    at = free.index(name)
+    _, variance, freedom = rises(made, result.level)
+    return float(p_of_rise(made, np.full(len(free), rise), variance, freedom)[at])
+
+
+def bootstrap(result: FitResult, cluster: Array | None = None, *, draws: int = 1000, seed: int = 0) -> FitResult:
+    """`by_run`, and `draws` refits of whole clusters drawn again, for what is a function of several parameters.
+
+    Deterministic in `seed`. The ends of single parameters are those of `by_run`.
+    """
+    run, groups = _numbered(result, cluster)
+    found = by_run(result, cluster)
+    if found.best is None:
+        return found
+    rng = np.random.default_rng(seed)
+    drawn, failed = [], 0
+    for size in _blocks(draws):
+        chosen = rng.integers(groups, size=(size, groups))
+        times = np.stack([np.bincount(row, minlength=groups) for row in chosen])
+        u, good = _refit(result, times[:, run].astype(float))
+        drawn.append(u[good])
+        failed += int(np.sum(~good))
+    found = replace(found, bootstrap={"draws": draws, "failed": failed, "seed": seed})
+    if draws - failed < max(20, draws // 2):
+        return _said(found, f"{failed} of {draws} bootstrap draws determined no parameters: there are no draws")
+    found = replace(found, draws=np.concatenate(drawn))
+    return _said(found, f"{failed} of {draws} bootstrap draws determined no parameters" if failed else "")
+
+
+def _numbered(result: FitResult, cluster: Array | None) -> tuple[Array, int]:
+    """The clusters as numbers from 0 [n], and how many there are."""
+    n = len(result.problem.y)
+    labels = np.arange(n) if cluster is None else np.unique(np.asarray(cluster).astype(str), return_inverse=True)[1]
+    if labels.size != n:
+        raise ValueError(f"{labels.size} cluster labels for {n} rows fitted: give one label a row")
+    groups = int(labels.max()) + 1 if n else 0
+    if groups < 2:
+        raise ValueError(
+            "one cluster: an interval by cluster needs at least 2, and 6 or more to be trusted; name another"
+        )
+    return labels, groups
+
+
+def _said(result: FitResult, note: str) -> FitResult:
+    return replace(result, message="; ".join(part for part in (result.message, note) if part))
+
+
+def _at_minimum(problem: Problem, u: Array) -> bool:
+    """Whether the gradient promises nothing more, apart from what rests on a bound."""
+    at, (lo, hi) = problem.evaluate(u[None]), problem.limits
+    width = 1e-6 * (1 + np.abs(u))
+    inside = problem.free & (u - lo > width) & (hi - u > width)
+    gradient, hessian = at.gradient[0][inside], at.hessian[0][np.ix_(inside, inside)]
+    if not np.all(np.isfinite(hessian)):
+        return False
+    size = np.sqrt(np.maximum(np.abs(np.diagonal(hessian)), 1e-300))
+    gain = np.linalg.pinv(hessian / np.outer(size, size), rcond=1e-10) @ (gradient / size) @ (gradient / size)
+    return bool(abs(gain) <= 1e-4 * max(abs(at.value[0]), 1e-12))
+
+
+def _ends(problem: Problem, u: Array, minimum: float, rise: Array, step: Array, free: Array) -> tuple[Array, Array]:
+    """Profile ends [k], [k] in search coordinates, each parameter with its own rise [k]."""
+    first = np.ones(len(problem.names))
+    first[free] = np.where((step > 0) & np.isfinite(step), np.minimum(step, 10 * np.abs(u[free]) + 1), 0.1)
+    found = [profile_intervals(problem, u, minimum, part, first) for part in rise]
+    return tuple(np.array([ends[side][k] for ends, k in zip(found, free, strict=True)]) for side in (0, 1))
+
+
+def _blocks(draws: int) -> list[int]:
+    return [BLOCK] * (draws // BLOCK) + ([draws % BLOCK] if draws % BLOCK else [])
+
+
+def _refit(result: FitResult, weights: Array) -> tuple[Array, Array]:
+    """Minima [b k] under row weights [b n], and which of the draws determined them [b]."""
+    problem = result.problem
+    start = np.tile(result.best, (len(weights), 1))
+    if problem.objective.nuisance:
+        start[:, -1] = np.maximum(start[:, -1], FIRST_OVERDISPERSION)  # at 0 some draws would rest there
+    found = descend(problem, start, weights=weights)
+    moving = problem.free[: len(problem.names)]
+    hessian = problem.evaluate(found.u, weights).hessian[:, : moving.size, : moving.size][:, moving][:, :, moving]
+    scale = np.sqrt(np.maximum(np.abs(np.diagonal(hessian, axis1=1, axis2=2)), 1e-300))
+    shape = hessian / scale[:, :, None] / scale[:, None, :]
+    good = np.isfinite(found.value) & found.converged & np.all(np.isfinite(shape), axis=(1, 2))
+    smallest = np.linalg.eigvalsh(np.where(good[:, None, None], shape, np.eye(int(moving.sum()))))[:, 0]
+    return found.u, good & (smallest > FORMLESS)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    value: Array  # [r]
+    lo: Array
+    hi: Array
+    extrapolated: Array  # [r] a variable lies outside the range of the rows fitted
+
+
+def predict(
+    result: FitResult, x: Mapping[str, Array], *, trials: Array | None = None, draws: int = 4000, seed: int = 0
+) -> Predictions:
+    """Where a new measurement at x [r] would fall: parameters, scatter between rows and counting noise together.
+
+    After by_run or bootstrap it is one of a new run: the scatter between runs is part of it, with the degrees of
+    freedom that the runs leave. For counts: the rate of `trials` [r] new samples; without trials, the rate of the run
+    itself. NaN: x is missing, or nothing can be told.
+    """
+    problem, law = result.problem, result.law
+    x = {name: np.asarray(x[name], float) for name in law.variables}
+    rows = len(next(iter(x.values())))
+    whole = np.all([np.isfinite(column) & (column > 0) for column in x.values()], axis=0)
+    value = np.full((3, rows), np.nan)
+    outside = np.zeros(rows, bool)
+    for name, column in x.items():
+        known = problem.x[name]
+        outside |= (column < known.min() * (1 - 1e-12)) | (column > known.max() * (1 + 1e-12)) if len(known) else True
+    if result.best is not None and whole.any():
+        inside = {name: column[whole] for name, column in x.items()}
+        many = None if trials is None else np.broadcast_to(np.asarray(trials, float), rows)[whole]
+        rng = np.random.default_rng(seed)
+        value[0, whole] = result.predict(inside)
+        if isinstance(result, ClusteredFit) and problem.objective.kind != "binomial":
+            value[1:, whole] = _of_new_run(result, inside)
+        else:
+            counts = isinstance(result, ClusteredFit)
+            drawn = (_counts_of_new_runs if counts else _new_rows)(result, inside, many, draws, rng)
+            tail = (1 - result.level) / 2
+            value[1:, whole] = np.quantile(drawn, [tail, 1 - tail], axis=0)
+    return Predictions(*value, outside)
+
+
+def _uncertain(result: ClusteredFit, x: Mapping[str, Array]) -> tuple[Array, Array, Array]:
+    """On the objective's scale: the law at x, its variance by run and its degrees of freedom, each [r]."""
+    problem, free = result.problem, result.sandwich.free
+    theta = problem.natural(result.best[None])
+    log = np.array([name in problem.law.log for name in problem.names])
+    fitted, stretch = on_scale(problem, problem.law.raw(x, theta))
+    jacobian = problem.law.raw_gradient(x, theta)[0] * np.where(log, theta[0], 1.0) * stretch[0][:, None]
+    variance, freedom = result.sandwich.variance(jacobian[:, free])
+    return fitted[0], variance, freedom
+
+
+def _of_new_run(result: ClusteredFit, x: Mapping[str, Array]) -> tuple[Array, Array]:
+    """Ends [r], [r]: Student's, of the variances of the law, of runs and of rows.
+
+    Its degrees of freedom take law and scatter for fully correlated: both rest on the same differences between runs.
+    For a line through one row a run this is the textbook's interval.
+    """
+    scatter, n, k = result.scatter, result.n, result.free
+    fitted, variance, freedom = _uncertain(result, x)
+    new = scatter.between**2 + scatter.within**2
+    spare = max(n - scatter.runs - (k - (scatter.runs - scatter.freedom)), 1.0)
+    each = max(n / scatter.runs, 1.0)
+    # sd of both parts of the estimated scatter: that of runs' means, and what of the rows is not in them.
+    of_means = (scatter.between**2 + scatter.within**2 / each) ** 2 / max(scatter.freedom, 1.0)
+    of_rows = (scatter.within**2 * (1 - 1 / each)) ** 2 / spare
+    doubt = variance / np.sqrt(freedom) + np.sqrt(of_means + of_rows)
+    total = variance + new
+    half = stdtrit(np.maximum((total / np.maximum(doubt, 1e-300)) ** 2, 1.0), (1 + result.level) / 2) * np.sqrt(total)
+    if result.problem.objective.scale == "log":
+        return np.exp(fitted - half), np.exp(fitted + half)
+    return fitted - half, fitted + half
+
+
+def _counts_of_new_runs(
+    result: ClusteredFit, x: Mapping[str, Array], trials: Array | None, draws: int, rng: np.random.Generator
+) -> Array:
+    """Rates measured in new runs [draws r]: parameters, luck of the run, correlation within it, counting noise."""
+    scatter = result.scatter
+    fitted, variance, freedom = _uncertain(result, x)
+    shape = (draws, len(fitted))
+    shift = rng.standard_t(np.nan_to_num(freedom, nan=1.0), shape) * np.sqrt(variance)
+    stretch = np.sqrt(scatter.freedom / rng.chisquare(scatter.freedom, draws)) if scatter.freedom > 0 else 1.0
+    luck = scatter.between * rng.standard_normal(shape) * np.broadcast_to(stretch, draws)[:, None]
+    with np.errstate(over="ignore"):
+        rate = expit(typical(fitted, scatter.between) + shift + luck)
+    return _counts(rate, scatter.within, trials, rng)
+
+
+def _new_rows(
+    result: FitResult, x: Mapping[str, Array], trials: Array | None, draws: int, rng: np.random.Generator
+) -> Array:
+    """Simulated new measurements [draws r]."""
+    problem, kind = result.problem, result.problem.objective.kind
+    n, freedom = len(problem.y), max(len(problem.y) - result.free, 1)
+    # Flat-prior draws: for a law linear in its parameters this is exactly Student's prediction interval.
+    stretch = np.sqrt(freedom / rng.chisquare(freedom, draws)) if kind != "binomial" else np.ones(draws)
+    u = _parameters(result, stretch, rng)
+    with np.errstate(all="ignore"):
+        y = problem.law.predict(x, problem.natural(u))
+    if kind == "binomial":
+        return _counts(y, np.clip(result.overdispersion, 1e-9, None), trials, rng)
+    residuals = problem.residuals(result.best)
+    if kind == "lsq":
+        return y + (stretch * np.sqrt(np.sum(residuals**2) / freedom))[:, None] * rng.standard_normal(y.shape)
+    if kind == "lsq_log":
+        spread = (stretch * np.sqrt(np.sum(residuals**2) / freedom))[:, None]
+        return y * np.exp(spread * rng.standard_normal(y.shape))
+    # Huber: the scatter is not normal, that is why it was chosen; the residuals themselves are drawn.
+    return y * np.exp(rng.choice(residuals, y.shape) * np.sqrt(n / freedom))
+
+
+def _parameters(result: FitResult, stretch: Array, rng: np.random.Generator) -> Array:
+    """Draws of the search coordinates [draws k]: of the bootstrap where there was one, else normal at the minimum."""
+    if result.draws is not None:
+        return result.draws[rng.integers(len(result.draws), size=len(stretch))]
+    values, vectors = np.linalg.eigh(result.covariance)
+    noise = rng.standard_normal((len(stretch), values.size)) * np.sqrt(np.maximum(values, 0))
+    return np.clip(result.best + stretch[:, None] * (noise @ vectors.T), *result.problem.limits)
+
+
+def _counts(rate: Array, c: float, trials: Array | None, rng: np.random.Generator) -> Array:
+    """Rates of new runs [draws r], each of `trials` samples where given."""
+    f = np.clip(rate, 1e-12, 1 - 1e-12)
+    run = rng.beta(f * (1 - c) / c, (1 - f) * (1 - c) / c) if c > 1e-8 else f
+    if trials is None:
+        return run
+    whole = np.where(np.isfinite(trials) & (trials > 0), np.round(np.nan_to_num(trials)), 0).astype(np.int64)
+    with np.errstate(invalid="ignore"):
+        return np.where(whole > 0, rng.binomial(whole, run) / np.maximum(whole, 1), np.nan)

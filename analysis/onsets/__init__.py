@@ -1,0 +1,1 @@
+"""When runs begin to generalize and to memorize, and how those times and capacities scale."""

@@ -1,0 +1,43 @@
+"""The report's answers to the questions of the field: what is asked, the value with its interval, what it rests on."""
+
+from collections.abc import Mapping
+
+from analysis.ask import question
+from analysis.pages import page, words
+from analysis.questions.answer import Answer
+from analysis.table import Tables
+
+RATE = 0.01
+ASKED: Mapping[str, str] = {
+    "max_copies": "At most how many copies of an image keep its rate below 1 %?",
+    "min_unique": "From how many unique images on is the memorized share of samples below 1 %?",
+    "max_params": "Up to how many parameters is the memorized share of samples below 1 %?",
+    "exchange": "What are more copies worth in training time (1: only exposures count)?",
+    "absolute_vs_fraction": "How does the amount memorized grow with size?",
+    "matched": "At equal hold-out loss, does the larger model memorize more?",
+    "confounding": "How much of memorization against generalization is size?",
+    "wasted": "What do parameters beyond the smallest equally good size memorize?",
+    "interventions": "Which change lowers memorization at equal quality?",
+}
+
+
+def question_table(tables: Tables, level: float, draws: int, seed: int) -> tuple[page.Html, list[dict]]:
+    """A row a question, answered or with the reason why these data cannot; and the answers as JSON."""
+    answers = [
+        question(name)(tables, rate=RATE, at={}, level=level, draws=draws, seed=seed) for name in ASKED
+    ]  # each reads the tables in its own way; none changes them
+    rows = [[ASKED[answer.question], _value(answer), answer.unit, answer.why] for answer in answers]
+    headers = ("question", f"answer ({100 * level:g} % interval)", "unit", "what it rests on")
+    note = (
+        f"The same as python -m analysis.ask TABLES QUESTION, where --rate, --at and more can be given; intervals from "
+        f"{draws} resamplings. An answer marked as extrapolated lies outside the data."
+    )
+    table = page.joined([page.table(headers, rows, texts=(0, 1, 2, 3)), page.paragraph(note, "note")])
+    return table, [answer.as_json() for answer in answers]
+
+
+def _value(answer: Answer) -> str:
+    if not answer.answerable:
+        return "cannot tell"
+    ends = [words.number(end) if end is not None else "no limit" for end in (answer.lo, answer.hi)]
+    return f"{words.number(answer.value)} ({ends[0]} to {ends[1]}){', extrapolated' if answer.extrapolated else ''}"

@@ -1,0 +1,1 @@
+"""What is said of single images: folds, quadrants, rank correlation."""

@@ -1,0 +1,1 @@
+"""Which figures a report shows, from which rows, with captions."""

@@ -1,0 +1,173 @@
+"""Figures of the counterfactual scores: data in, matplotlib Figure out (style of analysis/plots.py)."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analysis.per_image.quadrants import HIGH, KINDS, kinds
+from analysis.plots import GREEN, GREY, MARKERS, PURPLE, SIZE, VERMILION, Ordered
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
+COVARIATES = {
+    "nearest_train_distance": "distance to the nearest other training image (rms pixel)",
+    "leverage": "leverage of the image with all copies",
+}
+SCORE = "counterfactual score (nats)"
+KIND_COLORS = dict(zip(KINDS, (VERMILION, GREEN, GREY, PURPLE), strict=True))
+SHOWN = 10  # of the most memorized images
+
+
+def figures(table: "DataFrame", found: Mapping, gallery: Mapping[str, np.ndarray]) -> dict[str, Figure]:
+    """Every figure that the table, its summary (`quadrants.summary`) and the pixels allow, by file name.
+
+    Without any standard error there is none: a score without its error is not shown.
+    """
+    table = table[table["se"].notna()]
+    if table.empty:
+        return {}
+    made = {"score_by_copies": plot_by_copies(table, found["by_copies"], found["level"])}
+    made["quadrants"] = plot_quadrants(found["quadrants"], found["density_axis"])
+    for name, label in COVARIATES.items():
+        if table[name].notna().any():
+            made[f"score_by_{name}"] = plot_against(table, name, label)
+    if found["kinds"] and table["neighbor_se"].notna().any():
+        made["score_and_neighbors"] = plot_kinds(table)
+    if gallery and np.isin(table["image_id"], gallery["image_ids"]).any():
+        made["most_memorized"] = plot_most_memorized(table, gallery["image_ids"], gallery["image_pixels"])
+    return made
+
+
+def plot_against(table: "DataFrame", x: str, xlabel: str) -> Figure:
+    """Mbar with 2 standard errors against column `x`, colour and marker by copies; rows without either are left out."""
+    known = table[table["se"].notna() & table[x].notna()]
+    figure, axes = _panel(f"n = {len(known)} images, bars {HIGH:g} standard errors")
+    copies = Ordered(known["copies"].unique(), "copies")
+    for value, part in known.groupby("copies"):
+        axes.errorbar(
+            part[x], part["Mbar"], yerr=HIGH * part["se"], fmt=copies.marker(value), linestyle="none", markersize=3.5,
+            color=copies.color(value), elinewidth=0.5, alpha=0.6, label=f"{value:g}",
+        )  # fmt: skip
+    _score_axis(axes, known)
+    axes.set(xlabel=xlabel, ylabel=SCORE)
+    axes.legend(title="copies", fontsize=8, title_fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def plot_by_copies(table: "DataFrame", means: Sequence[Mapping], level: float) -> Figure:
+    """Mbar of every image against its copies, and the mean of each stratum with its interval over images."""
+    known = table[table["se"].notna()]
+    figure, axes = _panel(f"n = {len(known)} images; black: mean, {100 * level:g} % interval over images")
+    copies = Ordered(known["copies"].unique(), "copies")
+    for value, part in known.groupby("copies"):
+        place = value * np.exp(np.linspace(-0.15, 0.15, len(part)))  # beside each other, in the order of the table
+        axes.plot(place, part["Mbar"], ".", color=copies.color(value), alpha=0.5, markersize=4)
+    drawn = [m for m in means if m["lo"] is not None]
+    mean = np.array([m["mean"] for m in drawn])
+    arms = [mean - [m["lo"] for m in drawn], [m["hi"] for m in drawn] - mean]
+    axes.errorbar([m["copies"] for m in drawn], mean, yerr=arms, fmt="o", color="black", capsize=3, zorder=4)
+    axes.set_xscale("log")
+    axes.set_xticks(copies.values, [f"{value:g}" for value in copies.values])
+    axes.set_xticks([], minor=True)
+    _score_axis(axes, known)
+    axes.set(xlabel="copies of the image (log scale)", ylabel=SCORE)
+    return figure
+
+
+def plot_quadrants(counts: Sequence[Mapping], density_axis: str) -> Figure:
+    """Images by score and recovery (rows), density and leverage (columns); the share of each row is the colour."""
+    rows, columns = (_combinations(counts, pair) for pair in (("high", "recovered"), ("dense", "high_leverage")))
+    grid = np.zeros((len(rows), len(columns)), int)
+    for cell in counts:
+        at = rows.index((cell["high"], cell["recovered"])), columns.index((cell["dense"], cell["high_leverage"]))
+        grid[at] += cell["n"]
+    share = grid / np.maximum(grid.sum(1, keepdims=True), 1)
+    figure = Figure(figsize=(1.7 + 1.25 * len(columns), 1.7 + 0.6 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.imshow(share, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    for (row, column), n in np.ndenumerate(grid):
+        axes.text(column, row, n, ha="center", va="center", color="black" if share[row, column] > 0.55 else "white")
+    axes.set_yticks(range(len(rows)), [_words(row, ("score", "recovered")) for row in rows], fontsize=8)
+    axes.set_xticks(range(len(columns)), [_words(c, ("dense", "leverage"), "\n") for c in columns], fontsize=8)
+    axes.set_title(f"n = {grid.sum()} images; density: {density_axis}; medians within copies", fontsize=8)
+    figure.colorbar(drawn, label="share of the row")
+    return figure
+
+
+def plot_kinds(table: "DataFrame") -> Figure:
+    """Own score against that of the nearest hold-out images, colour and marker by kind; the diagonal: learned."""
+    known = table[table["neighbor_se"].notna() & table["se"].notna()]
+    figure, axes = _panel(f"n = {len(known)} images; dashed: the neighbours gain as much")
+    found = kinds(known)
+    for (kind, color), marker in zip(KIND_COLORS.items(), MARKERS, strict=False):
+        part = known[found == kind]
+        axes.plot(
+            part["neighbor"], part["Mbar"], marker, linestyle="none", color=color, alpha=0.7, markersize=4,
+            label=f"{kind} ({len(part)})",
+        )  # fmt: skip
+    axes.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle="--", zorder=1)
+    axes.axvline(0, color=GREY, linewidth=1, linestyle=":", zorder=1)
+    axes.axhline(0, color=GREY, linewidth=1, linestyle=":", zorder=1)
+    axes.set(xlabel="score of its nearest hold-out images (nats)", ylabel=SCORE)
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def plot_most_memorized(table: "DataFrame", image_ids: np.ndarray, pixels: np.ndarray, count: int = SHOWN) -> Figure:
+    """The images of the highest Mbar, of those above 2 standard errors first: image_ids [K], pixels [K C H W] uint8."""
+    known = table[table["se"].notna() & table["image_id"].isin(image_ids)]
+    order = np.lexsort([-known["Mbar"], ~(known["Mbar"] > HIGH * known["se"])])[:count]
+    place = {image: k for k, image in enumerate(image_ids)}
+    figure = Figure(figsize=(0.8 * count + 0.3, 1.7), layout="constrained")
+    figure.suptitle(f"highest counterfactual scores of {len(known)} images (score ± SE, copies)", fontsize=9)
+    panels = figure.subplots(1, count, squeeze=False)[0]
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, (_, row) in zip(panels, known.iloc[order].iterrows(), strict=False):
+        picture = np.moveaxis(pixels[place[row["image_id"]]], 0, -1)
+        axes.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_title(f"{row['Mbar']:.3g}\n±{row['se']:.2g}\n×{row['copies']:g}", fontsize=7)
+    return figure
+
+
+def _panel(title: str) -> "tuple[Figure, Axes]":
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, color="#e4e4e4", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set_title(title, fontsize=8)
+    return figure, axes
+
+
+def _score_axis(axes: "Axes", known: "DataFrame") -> None:
+    """Linear up to the usual standard error, logarithmic beyond: scores of memorized images grow as -d ln sigma_min."""
+    axes.axhline(0, color=GREY, linewidth=1, linestyle=":", zorder=1)
+    usual = float(HIGH * known["se"].median()) if len(known) else 0.0
+    if usual > 0 and known["Mbar"].abs().max() > 20 * usual:
+        axes.set_yscale("symlog", linthresh=usual)
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+
+
+def _combinations(counts: Sequence[Mapping], names: tuple[str, str]) -> list[tuple]:
+    return list(dict.fromkeys((cell[names[0]], cell[names[1]]) for cell in counts))
+
+
+def _words(values: tuple, names: tuple[str, str], between: str = ", ") -> str:
+    def said(value: bool | None, name: str) -> str:
+        if value is None:
+            return f"{name} unknown"
+        return {
+            "score": "high score" if value else "score not above 2 SE",
+            "recovered": "recovered" if value else "not recovered",
+            "dense": "dense" if value else "sparse",
+            "leverage": "high leverage" if value else "low leverage",
+        }[name]
+
+    return between.join(said(value, name) for value, name in zip(values, names, strict=True))

@@ -1,0 +1,171 @@
+"""Which figures a report shows, from which rows, with caption and alternative text."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis import plots
+from analysis.pareto import boundary
+from analysis.pictures import curve_figures
+from analysis.pictures.curve_figures import Figures, Fits, overdispersion, trend
+from analysis.plots import Ordered, ReportFigure
+from analysis.rates import wilson
+from analysis.summary import (
+    StudyFit,
+    duplicated_recovery,
+    holdout_minima,
+    last_evaluations,
+    main_setting,
+    pooled_rates,
+)
+from analysis.table import Tables
+from scaling.schema import GALLERY
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+MOST_PANELS, MOST_STRIPS, MOST_PAIRS = 6, 3, 10
+TRAINING_SET = ("design", "n_unique", "n_train")
+
+
+def report_figures(tables: Tables, fits: Sequence[StudyFit], level: float) -> tuple[list[ReportFigure], list[str]]:
+    """The figures that the tables allow, and in words why others are not there."""
+    params = Ordered(tables.evals["params"].dropna().unique(), "params")
+    by_name = {found.name: found for found in fits}
+    made, missing = [], []
+    for build in (
+        curve_figures.recovery,
+        curve_figures.efficiency,
+        curve_figures.memorized,
+        curve_figures.duplication,
+        growth,
+        losses,
+        quality,
+        gallery,
+    ):
+        found = build(tables, params, by_name, level)
+        if isinstance(found, str):
+            missing.append(found)
+        else:
+            made += found
+    return made, missing
+
+
+def growth(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
+    rows = tables.evals[tables.evals["n_memorized"].notna() & (tables.evals["n_generated"] > 0)]
+    if rows.empty or rows["images_seen"].nunique() < 2:
+        return "No figure over training: it takes memorized counts at two or more evaluations."
+    rows, setting = main_setting(rows, TRAINING_SET)
+    c, by = overdispersion(fits.get("memorized")), ("params", "images_seen")
+    rates = pooled_rates(rows, by, "n_memorized", "n_generated", overdispersion=c, level=level)
+    figure = plots.plot_growth(rates, params, ylabel=f"memorized share of samples ({100 * level:g} % interval)")
+    count = rows["run_id"].nunique()
+    caption = f"Memorized share of samples while training goes on, by model size. n = {count} runs{setting}."
+    alt = f"Memorized share against images seen; {trend(rates, 'images_seen')}."
+    return [ReportFigure("memorized_over_training", "training", figure, caption, alt)]
+
+
+def losses(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
+    rows = tables.evals[tables.evals[list(plots.LOSSES)].notna().any(axis=1)]
+    if rows.empty:
+        return "No figure of losses: none was measured."
+    rows, setting = main_setting(rows, TRAINING_SET)
+    sizes = sorted(rows["params"].unique())
+    shown = [sizes[k] for k in _spaced(len(sizes), MOST_PANELS)]
+    caption = (
+        f"Losses over training: on the optimised batches, on training images under fresh noise (seen), on held-out "
+        f"images. Where "
+        f"seen falls and hold-out rises, the model memorizes. Bands: 95 %. n = {rows['run_id'].nunique()} "
+        f"runs{setting}."
+    )
+    alt = f"Training, seen and hold-out loss against images seen, a panel for each of {len(shown)} model sizes."
+    return [ReportFigure("losses", "training", plots.plot_losses(rows, shown), caption, alt, wide=True)]
+
+
+def quality(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
+    """Memorization against hold-out loss (at each run's minimum, and at the end) and against KID (at the end)."""
+    last, lowest = last_evaluations(tables.evals), holdout_minima(tables.evals)
+    asked = (
+        ("quality_holdout_minimum", "holdout_loss", "at each run's lowest hold-out loss", lowest),
+        ("quality_holdout_last", "holdout_loss", "at the last evaluation", last),
+        ("quality_kid", "kid", "at the last evaluation", last),
+    )
+    by_stratum = tables.strata["n_basin_recovered"].notna().any()
+    what = "recovered share of duplicated images" if by_stratum else "memorized share of samples"
+    out = []
+    for name, column, when, rows in asked:
+        rows = (
+            duplicated_recovery(tables, rows)
+            if by_stratum
+            else rows.assign(y=rows["n_memorized"], y_trials=rows["n_generated"])
+        )
+        rows = rows[rows[column].notna() & rows["y"].notna() & (rows["y_trials"] > 0)].reset_index(drop=True)
+        if len(rows) >= 2:
+            out.append(_quality(name, column, when, what, rows, params, level))
+    return out or "No figure of memorization against quality: it takes two runs with a count and hold-out loss or KID."
+
+
+def _quality(
+    name: str, column: str, when: str, what: str, rows: "DataFrame", params: Ordered, level: float
+) -> ReportFigure:
+    rate = wilson(rows["y"], rows["y_trials"], level)
+    points = rows.assign(x=rows[column], x_se=rows[f"{column}_se"], rate=rate.value, lo=rate.lo, hi=rate.hi)
+    errors = np.stack([points["x_se"].fillna(0), (rate.hi - rate.lo) / 4], axis=1)
+    edge = boundary(points[["x", "rate"]].to_numpy(float), se=errors, draws=500)
+    points["on_front"] = np.isin(np.arange(len(points)), edge.front)
+    sure = int(np.sum(edge.membership[edge.front] >= 0.9))
+    spaces = ", ".join(sorted(map(str, rows["feature_space"].dropna().unique()))) or "not named"
+    xlabel = "hold-out loss" if column == "holdout_loss" else f"KID to held-out images (features: {spaces})"
+    figure = plots.plot_quality(points, params, xlabel=xlabel, ylabel=what)
+    caption = (
+        f"{what.capitalize()} against {xlabel} {when}; lower is better in both. Ringed: the {len(edge.front)} of "
+        f"{len(points)} "
+        f"runs that no other dominates; {sure} of them stay so in 90 % of draws of the measurement errors. Bars: "
+        f"{100 * level:g} % of counts, 95 % of {column}."
+    )
+    alt = f"{what.capitalize()} against {column} for {len(points)} runs; {len(edge.front)} are not dominated."
+    return ReportFigure(name, "quality", figure, caption, alt)
+
+
+def gallery(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
+    rows = last_evaluations(tables.evals)
+    rows = rows[[bool(tables.gallery.get(str(run))) for run in rows["run_id"]]]
+    if rows.empty:
+        return "No gallery: the runs kept no samples."
+    rows = rows.assign(share=rows["n_memorized"] / rows["n_generated"])
+    rows = rows.sort_values(["share", "params"], na_position="first")
+    shown = rows.iloc[_spaced(len(rows), MOST_STRIPS)[::-1]]
+    strips = [tables.gallery[str(run)] for run in shown["run_id"]]
+    if not all(name in strip for strip in strips for name in GALLERY):
+        return f"No gallery: the sample files lack one of {', '.join(GALLERY)}."
+    pairs = [_thinned({name.removeprefix("gallery_"): strip[name] for name in GALLERY}) for strip in strips]
+    titles = [
+        f"run {row.run_id}: {plots.count_label(row.params)} parameters, "
+        + ("memorized samples not counted" if np.isnan(row.share) else f"{100 * row.share:.1f} % of samples memorized")
+        for row in shown.itertuples()
+    ]
+    figure = plots.plot_gallery(pairs, titles, max(len(pair["ratio"]) for pair in pairs))
+    caption = (
+        "Generated samples (upper row) and the training image nearest to each (lower row), from runs that memorize "
+        "most, middling "
+        "and least. Below: the gap ratio and the copies of that training image; framed where the ratio is below "
+        "1/3, the mark of "
+        "a copy. Half of a strip are the first samples drawn, half those with the smallest ratio."
+    )
+    alt = f"Samples beside their nearest training images for {len(pairs)} runs."
+    return [ReportFigure("gallery", "gallery", figure, caption, alt, wide=True)]
+
+
+def _thinned(pair: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """At most MOST_PAIRS: from the front half (first drawn) and the back half (smallest ratio) alike."""
+    count = len(pair["ratio"])
+    if count <= MOST_PAIRS:
+        return pair
+    keep = np.append(np.arange(MOST_PAIRS // 2), count // 2 + np.arange(MOST_PAIRS - MOST_PAIRS // 2))
+    return {name: array[keep] for name, array in pair.items()}
+
+
+def _spaced(count: int, most: int) -> np.ndarray:
+    """At most `most` of `count` places, both ends among them."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))

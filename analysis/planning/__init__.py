@@ -1,0 +1,1 @@
+"""Tables with known truth, and what a planned grid would resolve."""

@@ -13,6 +13,7 @@ from analysis.fitting.search import Minimum, descend
 Array = np.ndarray
 DOUBLINGS = 24  # of the first step, about a standard error: 10 million of them without a limit is no limit
 HALVINGS = 60
+NEAR = 1e-6  # relative distance from the rise at which an end is met
 FAR = 230.0  # of a logarithm: a factor of 1e100 without a limit is no limit, and beyond it others leave the range
 RESTARTS = 4  # rounds in which ends are searched again from afar
 
@@ -33,20 +34,21 @@ class Profile(NamedTuple):
 
 
 def profile_intervals(
-    problem: Problem, u: Array, minimum: float, rise: float, step: Array, others: Array | None = None
+    problem: Problem, u: Array, minimum: float, rise: float | Array, step: Array, others: Array | None = None
 ) -> Profile:
-    """Both ends for each law parameter; u [k] is the minimum.
+    """Both ends for each law parameter; u [k] is the minimum, `rise` one for all or each parameter's own [k].
 
     `step` [k] is a first guess of the distance to the ends, for instance a standard error. `others` [s k] are points
     far from u from which each end is searched again, so that no path stands in a valley of its own.
     """
     count = len(problem.names)
     lo, hi = np.full(count, np.nan), np.full(count, np.nan)
-    moved = np.flatnonzero(problem.free[:count])
-    if not moved.size or not np.isfinite(rise):
+    rise = np.broadcast_to(np.asarray(rise, float), count)
+    moved = np.flatnonzero(problem.free[:count] & np.isfinite(rise))
+    if not moved.size:
         return Profile(lo, hi, u, 0.0)
     coordinate, sign = np.repeat(moved, 2), np.tile([-1.0, 1.0], moved.size)
-    walk = _Walk(problem, u, minimum, rise, coordinate, sign)
+    walk = _Walk(problem, u, minimum, rise[coordinate], coordinate, sign)
     ends = walk.crossings(step[coordinate], u[None][:0] if others is None else others)
     lo[moved], hi[moved] = ends[0::2], ends[1::2]
     return Profile(lo, hi, walk.lowest, max(-walk.least, 0.0))
@@ -55,7 +57,7 @@ def profile_intervals(
 class _Walk:
     """The paths [m] of all sides at once, one for each (coordinate, sign)."""
 
-    def __init__(self, problem: Problem, u: Array, minimum: float, rise: float, coordinate: Array, sign: Array) -> None:
+    def __init__(self, problem: Problem, u: Array, minimum: float, rise: Array, coordinate: Array, sign: Array) -> None:
         self.problem, self.minimum, self.rise = problem, minimum, rise
         self.coordinate, self.sign = coordinate, sign
         self.bound = np.where(sign < 0, problem.limits[0][coordinate], problem.limits[1][coordinate])
@@ -75,7 +77,8 @@ class _Walk:
             self._narrow()
             if not len(others) or not self._reopened(others):
                 break
-        return np.where(self.crossed, (self.inside.value + self.outside.value) / 2, np.nan)
+        share = _share(self.inside, self.outside, self.rise)
+        return np.where(self.crossed, self.inside.value + share * (self.outside.value - self.inside.value), np.nan)
 
     def _expand(self, step: Array) -> None:
         for _ in range(DOUBLINGS):
@@ -96,10 +99,14 @@ class _Walk:
     def _narrow(self) -> None:
         for _ in range(HALVINGS):
             width = np.abs(self.outside.value - self.inside.value)
-            open_ = self.crossed & (width > 1e-7 * np.abs(self.inside.value) + 1e-10)
+            # One end of a false position may stay: what counts is whether either has met the rise.
+            gap = np.minimum(self.rise - self.inside.rise, self.outside.rise - self.rise)
+            open_ = self.crossed & (width > 1e-7 * np.abs(self.inside.value) + 1e-10) & (gap > NEAR * self.rise)
             if not open_.any():
                 break
-            tried = self._fixed(_between(self.inside, self.outside, self.rise), self.outside, open_)
+            share = np.clip(_share(self.inside, self.outside, self.rise), 0.02, 0.98)
+            target = self.inside.value + share * (self.outside.value - self.inside.value)
+            tried = self._fixed(target, self.outside, open_)
             over = tried.rise >= self.rise
             self.outside = _merge(open_ & over, tried, self.outside)
             self.inside = _merge(open_ & ~over, tried, self.inside)
@@ -116,7 +123,7 @@ class _Walk:
         value = found.value.reshape(len(rows), len(others)) - self.minimum
         best = np.argmin(value, axis=1)
         u = found.u.reshape(len(rows), len(others), -1)[np.arange(len(rows)), best]
-        lower = value[np.arange(len(rows)), best] < self.rise * (1 - 1e-4)
+        lower = value[np.arange(len(rows)), best] < self.rise[rows] * (1 - 1e-4)
         for row, point, rise in zip(rows[lower], u[lower], value[np.arange(len(rows)), best][lower], strict=True):
             self.crossed[row] = False
             for path in (self.before, self.inside):
@@ -149,15 +156,11 @@ class _Walk:
         return found
 
 
-def _between(inside: _Path, outside: _Path, rise: float) -> Array:
-    """Where a parabola-like rise would cross: interpolated in its square root, kept off the ends."""
-    a, b = (
-        np.sqrt(np.maximum(inside.rise, 0)),
-        np.sqrt(np.minimum(np.maximum(outside.rise, 0), 1e12 * max(rise, 1e-300))),
-    )
-    share = (np.sqrt(rise) - a) / np.where(b > a, b - a, 1.0)
-    share = np.clip(np.where(b > a, share, 0.5), 0.02, 0.98)
-    return inside.value + share * (outside.value - inside.value)
+def _share(inside: _Path, outside: _Path, rise: Array) -> Array:
+    """How far from inside to outside a parabola-like rise would cross [m]: interpolated in its square root."""
+    a = np.sqrt(np.maximum(inside.rise, 0))
+    b = np.sqrt(np.minimum(np.maximum(outside.rise, 0), 1e12 * np.maximum(rise, 1e-300)))
+    return np.where(b > a, (np.sqrt(rise) - a) / np.where(b > a, b - a, 1.0), 0.5)
 
 
 def _merge(mask: Array, new: _Path, old: _Path) -> _Path:

@@ -152,10 +152,11 @@ def _at_minimum(problem: Problem, u: Array) -> bool:
 
 def _ends(problem: Problem, u: Array, minimum: float, rise: Array, step: Array, free: Array) -> tuple[Array, Array]:
     """Profile ends [k], [k] in search coordinates, each parameter with its own rise [k]."""
-    first = np.ones(len(problem.names))
+    first, rises_of = np.ones(len(problem.names)), np.full(len(problem.names), np.nan)
     first[free] = np.where((step > 0) & np.isfinite(step), np.minimum(step, 10 * np.abs(u[free]) + 1), 0.1)
-    found = [profile_intervals(problem, u, minimum, part, first) for part in rise]
-    return tuple(np.array([ends[side][k] for ends, k in zip(found, free, strict=True)]) for side in (0, 1))
+    rises_of[free] = rise
+    found = profile_intervals(problem, u, minimum, rises_of, first)
+    return found[0][free], found[1][free]
 
 
 def _blocks(draws: int) -> list[int]:
@@ -168,7 +169,7 @@ def _refit(result: FitResult, weights: Array) -> tuple[Array, Array]:
     start = np.tile(result.best, (len(weights), 1))
     if problem.objective.nuisance:
         start[:, -1] = np.maximum(start[:, -1], FIRST_OVERDISPERSION)  # at 0 some draws would rest there
-    found = descend(problem, start, weights=weights)
+    found = descend(problem, start, weights=weights, enough=1e-10)  # a thousandth of a standard error
     moving = problem.free[: len(problem.names)]
     hessian = problem.evaluate(found.u, weights).hessian[:, : moving.size, : moving.size][:, moving][:, :, moving]
     scale = np.sqrt(np.maximum(np.abs(np.diagonal(hessian, axis1=1, axis2=2)), 1e-300))

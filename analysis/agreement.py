@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import stdtrit
-from scipy.stats import rankdata
 
 from analysis.per_image.rank_correlation import Correlation, spearman
 from analysis.summary import last_evaluations
@@ -142,6 +141,7 @@ def disagreements(read: "DataFrame", most: int = 5) -> "DataFrame":
     1 = most memorized, averaged over the n_runs in which the image has these copies. Constant columns rank nothing.
     """
     import pandas
+    from scipy.stats import rankdata
 
     tables = []
     for first, second in combinations(OF_IMAGES, 2):

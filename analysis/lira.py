@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
 
 from analysis.condition import holds
 from analysis.per_image.folds import POOL, Cell, cells
@@ -73,6 +72,8 @@ def online(scores: Array, inside: Array, target: int) -> Array:
 
 def attack(members: Array, others: Array) -> Attack:
     """AUC = P(s(member) > s(other)) + P(equal)/2 with DeLong's standard error, and TPR; scores [n], [m], no NaN."""
+    from scipy.stats import rankdata  # half of this package's import time
+
     n, m = len(members), len(others)
     if not n or not m:
         return Attack(np.nan, np.nan, np.nan)

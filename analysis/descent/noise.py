@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 Array = np.ndarray
 PRIOR_DF = 1.0  # degrees of freedom that the variance pooled over x lends to each x with a variance of its own ...
@@ -41,7 +40,7 @@ def critical(se: Array, df: Array, level: float) -> Array:
     v = se**2
     with np.errstate(invalid="ignore", divide="ignore"):
         pooled = (v[:, None] + v) ** 2 / ((v**2 / df)[:, None] + v**2 / df)
-    return student.ppf(level, np.where(np.isnan(pooled), np.inf, pooled))
+    return stdtrit(np.where(np.isnan(pooled), np.inf, pooled), level)
 
 
 def _satterthwaite(weights: Array, variance: Array, df: Array) -> tuple[float, float]:
@@ -238,5 +237,7 @@ def _upper_autocorrelation(y: Array) -> float:
     if not one > 0:
         return 0.99
     ratio = float(np.clip(two / one, 1, 1.98))
+    from scipy.optimize import brentq  # half of this package's import time
+
     rho = brentq(lambda r: (1 + r) * (3 - r**2) / (3 - r) - ratio, 0, 0.9999)
     return min(rho + 2 / np.sqrt(len(y)), 0.99)

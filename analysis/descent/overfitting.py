@@ -1,7 +1,7 @@
 """Beside a curve of hold-out loss: does the training loss go to 0 meanwhile, and how much is memorized where?"""
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtr
 
 from analysis.descent.noise import Noise, critical
 
@@ -29,7 +29,7 @@ def malign_overfitting(noise: Noise, train_loss: Array, level: float) -> str:
     reach = float(critical(noise.se, noise.df, (1 + level) / 2)[low, end]) * s
     # One p-value for "the end is above the minimum of the others", though the minimum was picked among them.
     df = float(min(noise.df[end] + noise.df[low], 1e6))
-    p = min(1.0, end * float(student.sf(rise / s, df)))
+    p = min(1.0, end * float(stdtr(df, -rise / s)))
     malign = len(fitted) > 0 and p < 1 - level
     word = "malign overfitting" if malign else "no malign overfitting shown"
     return (

@@ -7,7 +7,7 @@ missing), not a flat line.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 from analysis.descent.noise import Noise
 
@@ -77,6 +77,6 @@ def confirm(noise: Noise, window: Array, valley: Array, *, level: float) -> Conf
     end[-1] = 1
     top = window / window.sum()
     found = [noise.contrast(top - below) for below in (valley / valley.sum(), end)]
-    p = [float(student.sf(value / se, df)) for value, se, df in found]
-    lo = min(value - se * student.ppf((1 + level) / 2, df) for value, se, df in found)
+    p = [float(stdtr(df, -value / se)) for value, se, df in found]
+    lo = min(value - se * stdtrit(df, (1 + level) / 2) for value, se, df in found)
     return Confirmation(max(p), float(lo), *p)

@@ -7,8 +7,7 @@ a curve, and a bootstrap, which adds the noise once more, would be wrong twice.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import isotonic_regression
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from analysis.descent.noise import Noise, critical
 from analysis.descent.rise_tests import rise_and_fall
@@ -111,7 +110,7 @@ def recovery_interval(noise: Noise, found: Peak, level: float) -> tuple[float, f
     """Fieller's interval of the recovery (1954), minima held where they are; None where it is unbounded."""
     y, v = noise.mean, noise.se**2
     at = [found.first_min, found.top, found.second_min]
-    c2 = student.ppf((1 + level) / 2, min(noise.df[at].sum(), 1e6)) ** 2
+    c2 = stdtrit(min(noise.df[at].sum(), 1e6), (1 + level) / 2) ** 2
     a, b = y[found.top] - y[found.second_min], y[found.top] - y[found.first_min]
     va, vb, cov = v[found.top] + v[found.second_min], v[found.top] + v[found.first_min], v[found.top]
     # All r with (a - r b)^2 <= c2 (va - 2 r cov + r^2 vb).
@@ -124,6 +123,8 @@ def recovery_interval(noise: Noise, found: Peak, level: float) -> tuple[float, f
 
 def valley(y: Array, weights: Array) -> Array:
     """The falling-then-rising curve [K] nearest to y (weighted least squares): two isotonic fits, best turn."""
+    from scipy.optimize import isotonic_regression  # half of this package's import time
+
     best, least = np.asarray(y, float), np.inf
     for turn in range(len(y) + 1):
         falling = isotonic_regression(y[:turn], weights=weights[:turn], increasing=False).x if turn else y[:0]

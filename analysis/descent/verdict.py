@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from analysis.descent.noise import Noise
 from analysis.descent.rise_tests import confirm, search
@@ -154,7 +154,7 @@ def _open(noise: Noise, hi: float, question: Question) -> list[str]:
     steepening = np.zeros(len(x))
     steepening[:3] = np.array([-1, 1, 0]) / (u[1] - u[0]) + np.array([0, 1, -1]) / (u[2] - u[1])
     faster, s, df = noise.contrast(steepening)
-    if y[0] - y[1] > margin and faster > s * student.ppf(question.level, df):
+    if y[0] - y[1] > margin and faster > s * stdtrit(df, question.level):
         reasons.append(f"the curve falls at its beginning as from a peak before x = {x[0]:g}")
     return reasons
 

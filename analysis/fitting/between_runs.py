@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq, minimize
 from scipy.special import chdtri, expit, fdtri, gammaln, logsumexp, xlog1py, xlogy
 
 from analysis.fitting.problem import Problem
@@ -86,6 +85,8 @@ def _of_residuals(sums: _Sums, k: int, level: float) -> Scatter:
 
 def _of_counts(problem: Problem, u: Array, run: Array, fitted: float, level: float) -> Scatter:
     """tau and c of most likelihood at the fitted rates; tau grown by sqrt(G/(G - fitted)), as a sd's n - 1."""
+    from scipy.optimize import brentq, minimize  # half of this package's import time
+
     mean = on_scale(problem, problem.law.raw(problem.x, problem.natural(u[None])))[0][0]
     runs = int(run.max()) + 1
     if np.bincount(run).max() < 2:

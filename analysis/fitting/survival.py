@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import log_ndtr, ndtri, stdtrit
 
 Array = np.ndarray
@@ -155,6 +154,8 @@ def _design(covariates: Mapping[str, Array], n: int) -> tuple[list[str], Array]:
 def _minimum(loss: Callable[[Array], float], start: Array, free: bool) -> Array:
     """From two widths of the scale: simplex, then gradient steps; the better one."""
     bounds = [(None, None)] * (len(start) - free) + ([SCALES] if free else [])
+    from scipy.optimize import minimize  # half of this package's import time
+
     best: tuple[float, Array] = (np.inf, start)
     for ln_scale in (0.0, -1.5) if free else (0.0,):
         theta = np.append(start[:-1], ln_scale) if free else start

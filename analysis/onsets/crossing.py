@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 Array = np.ndarray
 
@@ -90,6 +89,8 @@ def falling(n: Array, f: Array, weights: Array) -> tuple[Array, Array]:
     distinct, place = np.unique(n[known], return_inverse=True)
     total = np.bincount(place, weights[known])
     mean = np.bincount(place, (weights * f)[known]) / total
+    from scipy.optimize import isotonic_regression  # half of this package's import time
+
     return distinct, isotonic_regression(mean, weights=total, increasing=False).x
 
 

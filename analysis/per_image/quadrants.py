@@ -8,9 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtr
-from scipy.stats import chi2
-from scipy.stats import t as student
+from scipy.special import chdtri, ndtr, stdtrit
 
 from analysis.per_image.rank_correlation import Correlation, combined, disattenuated, reliability, spearman
 from analysis.rates import wilson
@@ -139,7 +137,7 @@ def expected_above(m_in: Array, m_out: Array, high: float = HIGH) -> float:
     p = (np.arange(300) + 0.5) / 300
     chance = []
     for a, b in pairs.T:
-        U, V = chi2.ppf(p, a - 1) / (a - 1), chi2.ppf(p, b - 1) / (b - 1)
+        U, V = chdtri(a - 1, 1 - p) / (a - 1), chdtri(b - 1, 1 - p) / (b - 1)
         w = b / (a + b)
         chance.append(ndtr(-high * np.sqrt(w * U[:, None] + (1 - w) * V)).mean())
     return float(np.average(chance, weights=count))
@@ -220,7 +218,7 @@ def _null(null: "DataFrame", level: float) -> dict:
 def _mean(values: "DataFrame", level: float, **named: int) -> dict:
     """Mean over images with Student's interval, empty for one image."""
     n = len(values)
-    half = student.ppf((1 + level) / 2, n - 1) * values.std() / np.sqrt(n) if n > 1 else np.nan
+    half = stdtrit(n - 1, (1 + level) / 2) * values.std() / np.sqrt(n) if n > 1 else np.nan
     return {**named, "n": n, **_numbers(mean=values.mean(), lo=values.mean() - half, hi=values.mean() + half)}
 
 

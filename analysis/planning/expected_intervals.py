@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.special import expit, logit
-from scipy.stats import binom
 
 from analysis.double_descent import verdicts
 from analysis.fitting.estimate import FitResult, Status, fit
@@ -168,6 +167,8 @@ def _onset(plan: StudyPlan, evals: "DataFrame", row: dict, question: Question, r
 
 def median_with_error(values: Sequence[float]) -> tuple[float, float, float]:
     """Median and its distribution-free interval: order statistics, Binomial(n, 1/2) (David & Nagaraja 2003, 7.1)."""
+    from scipy.stats import binom  # half of this package's import time
+
     ordered, n = sorted(values), len(values)
     k = int(binom.ppf((1 - ERROR_LEVEL) / 2, n, 0.5))
     # Under 6 values no pair of order statistics reaches 95 %: the interval has no ends.

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from math import inf, log
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import expit
 
 from analysis.boundary.front import front
@@ -90,6 +89,8 @@ def final_losses(plan: StudyPlan, ladder: Sequence[Cell], height: float) -> Arra
 
 
 def _height(plan: StudyPlan, ladder: Sequence[Cell]) -> float:
+    from scipy.optimize import brentq  # half of this package's import time
+
     wanted = plan.descent.prominence
     highest = 1e3 * wanted + 10 * np.ptp(final_losses(plan, ladder, 0.0))
     if prominence(final_losses(plan, ladder, highest)) < wanted:
@@ -105,6 +106,7 @@ def tau_mem(plan: StudyPlan, cell: Cell, eps: float) -> float | None:
     """images_seen at which the cell's rate without luck reaches eps; None where the law knows no time, or never."""
     if "images_seen" not in plan.rate.law.variables:
         return None
+    from scipy.optimize import brentq
 
     def above(log_t: float) -> float:
         return float(cell_rate(plan, cell, np.array([np.exp(log_t)]))[0] - eps)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import logit, ndtri
 
 from analysis.fitting.estimate import FitResult
@@ -186,6 +185,8 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float 
     """Where the function changes its sign between low and high; None where it does not."""
     if np.sign(function(low)) * np.sign(function(high)) > 0:
         return None
+    from scipy.optimize import brentq  # half of this package's import time
+
     return float(brentq(function, low, high, xtol=1e-10))
 
 

@@ -207,7 +207,9 @@ def test_bad_input_is_one_line(capsys, write, words, said):
 @pytest.mark.parametrize("count", [1, 3, 5, 12])
 def test_one_short_run_is_told_that_it_is_short(count):
     rng = np.random.default_rng(count)
-    frame = pandas.DataFrame({"run_id": "a", "images_seen": 10.0 * np.arange(1, count + 1), "y": rng.normal(size=count)})
+    frame = pandas.DataFrame(
+        {"run_id": "a", "images_seen": 10.0 * np.arange(1, count + 1), "y": rng.normal(size=count)}
+    )
     (verdict,) = verdicts(frame, x="images_seen", y="y")
     assert verdict["verdict"] == "cannot_tell"
     assert ("needed" in verdict["why"]) and verdict["p_value"] is None

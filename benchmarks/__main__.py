@@ -18,7 +18,7 @@ from benchmarks.table import Row
 from scaling.code_version import code_version
 from scaling.sweep.machine import cores
 
-OURS = ("lightning", "workers", "warm_worker", "evaluation_share", "instruments", "fits")
+OURS = ("lightning", "workers", "warm_worker", "evaluation_share", "instruments", "fits", "report")
 PEERS = ("peers", "neighbors")
 RESULTS = Path(__file__).parent / "results" / "speed.md"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")

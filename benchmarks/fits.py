@@ -135,7 +135,9 @@ def bootstrap_rows(asked: argparse.Namespace, draws: int = 4000) -> list[Row]:
             if gradient:
                 theirs = np.array(ends)
         ours, found = seconds(
-            lambda weights=weights: descend(result.problem, np.tile(result.best, (draws, 1)), weights=weights)
+            lambda weights=weights: descend(
+                result.problem, np.tile(result.best, (draws, 1)), weights=weights, enough=1e-10
+            )
         )
         for name in ratios:
             ratios[name].append(took[name] * draws / asked.draws / ours)

@@ -87,7 +87,8 @@ def covered(name: str, loss: str | None, groups: int, studies: int, *, ends: int
     return {
         "law": name, "objective": loss or "binomial", "runs": groups,
         "covered (parameters in order)": " ".join(f"{h / studies:.3f}" for h in hits),
-        "open ends": f"{np.mean(open_ends):.2f}", "no interval": f"{untold / studies:.2f}", "new runs predicted": f"{np.mean(inside):.3f}", "studies": studies,
+        "open ends": f"{np.mean(open_ends):.2f}", "no interval": f"{untold / studies:.2f}",
+        "new runs predicted": f"{np.mean(inside):.3f}", "studies": studies,
         "_": [*(hits / studies), float(np.mean(inside))],
     }  # fmt: skip
 

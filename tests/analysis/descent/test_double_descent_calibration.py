@@ -1,4 +1,4 @@
-"""How often the verdict is wrong, how often it finds what is there: 1,000 simulated curves a row, 4,000 near a limit."""
+"""How often the verdict is wrong, and how often right: 1,000 simulated curves a row, 4,000 near a limit."""
 
 from collections import Counter
 from collections.abc import Callable

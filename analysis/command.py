@@ -6,6 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 
+def checked_seed(seed: int) -> int:
+    """The seed; raises ValueError on one that no generator takes."""
+    if seed < 0:
+        raise ValueError(f"--seed {seed}: a seed is 0 or more")
+    return seed
+
+
 def answer_json(program: str, out: str | None, make: Callable[[], dict]) -> int:
     """Write what `make` gives to `out` (None: standard output); 0, or 2 with one line where it raises."""
     try:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analysis.command import answer_json
+from analysis.command import answer_json, checked_seed
 from analysis.condition import holds, repeated_rows
 from analysis.fitting.estimate import FitResult, fit
 from analysis.fitting.held_out import Score, folds, scored
 from analysis.fitting.information import aicc
+from analysis.fitting.problem import collinearity
 from analysis.formulas.law import Law
 from analysis.laws import LAWS, law
 from analysis.questions.answer import plain, sentences
@@ -136,7 +137,10 @@ def compared(
     said = sentences(
         f"{int(np.sum(~whole))} of {whole.size} rows lack a value and were left out" if not whole.all() else "",
         *skipped,
+        f"y is constant ({y[0]:g}): there is nothing to explain" if trials is None and np.ptp(y) == 0 else "",
+        *(f"{name}: {said}" for name, result in fits.items() if (said := collinearity(result.problem))),
         "no cluster: every row counts as independent" if cluster is None else "",
+        "one cluster: how clusters scatter cannot be told" if cluster is not None and len(set(labels)) < 2 else "",
         f"not scored, since a fit without the held-out rows failed: {', '.join(failed)}" if failed else "",
     )
     criteria = {name: aicc(result) for name, result in fits.items()}
@@ -217,18 +221,24 @@ def _answer(options: argparse.Namespace) -> dict:
             raise ValueError(f"--x {text!r}: write NAME=COLUMN, each name once")
         variables[name] = source
     laws = named_laws(options.law, list(variables))
+    checked_seed(options.seed)
     frame = read_table(options.table)
     for condition in options.where:
         frame = frame[holds(frame, condition)]
     if frame.empty:
-        raise TableError(f"{options.table}: no row left by --where {' and '.join(options.where) or '(none given)'}")
+        kept = f" by --where {' and '.join(options.where)}" if options.where else ""
+        raise TableError(f"{options.table}: no row left{kept}")
+    labels = column(frame, options.cluster, options.table) if options.cluster else None
+    if labels is not None and labels.isna().any():
+        row = frame.index[labels.isna()][0]
+        raise TableError(f"{options.table}: column {options.cluster}, row {row} is empty: name its {options.cluster}")
     found = compared(
         laws,
         {name: numbers(frame, source, options.table) for name, source in variables.items()},
         numbers(frame, options.y, options.table),
         numbers(frame, options.trials, options.table) if options.trials else None,
         loss=options.loss,
-        cluster=column(frame, options.cluster, options.table).to_numpy() if options.cluster else None,
+        cluster=labels.to_numpy() if labels is not None else None,
         held_out=holds(frame, options.holdout) if options.holdout else None,
         level=options.level,
         seed=options.seed,

@@ -36,7 +36,7 @@ def holds(frame: "DataFrame", text: str) -> np.ndarray:
     known = found.notna().to_numpy(bool)
     try:
         wanted = float(value)
-        values = numbers(frame, name)
+        values = numbers(frame, name, infinite=True)  # so that a condition can leave them out
     except ValueError:  # the value or the column is text
         if sign not in ("==", "!="):
             raise TableError(
@@ -48,5 +48,8 @@ def holds(frame: "DataFrame", text: str) -> np.ndarray:
 
 def repeated_rows(frame: "DataFrame") -> str:
     """A sentence about rows that repeat another row in every column, or an empty string."""
-    count = int(frame.duplicated().sum())
+    try:
+        count = int(frame.duplicated().sum())
+    except TypeError:  # cells that hold lists: compared as they print
+        count = int(frame.astype(str).duplicated().sum())
     return f"{count} rows repeat another row in every column and count as often as they stand there" if count else ""

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.command import answer_json
+from analysis.command import answer_json, checked_seed
 from analysis.condition import holds, repeated_rows
 from analysis.descent.noise import Given, Noise, Replicates, blocks
 from analysis.descent.overfitting import along, malign_overfitting
 from analysis.descent.verdict import FEWEST_X, Question, Verdict, judged, unjudged
-from analysis.table import TableError, column, numbers, read_table
+from analysis.table import TableError, check_magnitude, column, numbers, read_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -53,6 +53,7 @@ def verdicts(
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
+    where: str = "the table",
 ) -> list[dict]:
     """The `groups` of design.md section 6. predicted: where theory puts the peak, a number or a column of it.
 
@@ -61,12 +62,12 @@ def verdicts(
     _checked(window, valley, level, draws)
     replicate = RUN if replicate is None and RUN in frame.columns else replicate
     used = {"x": x, "y": y, "se": se, "train": train_loss, "memorized": memorized}
-    values = {name: numbers(frame, source) for name, source in used.items() if source}
-    labels = column(frame, replicate) if replicate else None
+    values = {name: numbers(frame, source, where) for name, source in used.items() if source}
+    labels = column(frame, replicate, where) if replicate else None
     _refused(frame, values, x, se, log_x)
     question = Question(window=window, valley=valley, level=level, draws=draws, seed=seed)
     found = []
-    for label, rows in _groups(frame, group):
+    for label, rows in _groups(frame, group, where):
         part = {name: whole[rows] for name, whole in values.items()}
         asked = replace(question, predicted=_predicted(frame, predicted, rows, label))
         ids = labels.iloc[rows].to_numpy(object) if labels is not None else None
@@ -168,10 +169,10 @@ def _mean_at(values: Array, place: Array, size: int) -> tuple[Array, Array]:
         return mean, np.sqrt(np.where(n > 1, squares, np.nan) / (n - 1) / n)
 
 
-def _groups(frame: "DataFrame", group: str | None) -> list[tuple[object, Array]]:
+def _groups(frame: "DataFrame", group: str | None, where: str) -> list[tuple[object, Array]]:
     if group is None:
         return [(None, np.arange(len(frame)))]
-    found = frame.groupby(column(frame, group).to_numpy(), dropna=False, sort=True).indices
+    found = frame.groupby(column(frame, group, where).to_numpy(), dropna=False, sort=True).indices
     plain = [(label.item() if isinstance(label, np.generic) else label, rows) for label, rows in found.items()]
     return [(None if label != label else label, rows) for label, rows in plain]
 
@@ -207,6 +208,7 @@ def _refused(frame: "DataFrame", values: Mapping[str, Array], x: str, se: str | 
         raise TableError("no row left: nothing to judge")
     if np.isnan(values["x"]).all() or np.isnan(values["y"]).all():
         raise TableError(f"column {x} or the curve's column is empty in every row: nothing to judge")
+    check_magnitude(values["y"], "the curve's column")
     bad = np.flatnonzero(values["x"] <= 0) if log_x else []
     if len(bad):
         raise TableError(
@@ -261,6 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _answer(options: argparse.Namespace) -> dict:
+    checked_seed(options.seed)
     frame = read_table(options.table)
     for condition in options.where:
         frame = frame[holds(frame, condition)]
@@ -269,7 +272,7 @@ def _answer(options: argparse.Namespace) -> dict:
         raise TableError(f"{options.table}: no row left{kept}")
     chosen = {name: value for name, value in vars(options).items() if name not in ("table", "where", "out")}
     chosen["predicted"] = _number_or_column(options.predicted)
-    return {"groups": verdicts(frame, **chosen)}
+    return {"groups": verdicts(frame, where=options.table, **chosen)}
 
 
 def _number_or_column(text: str | None) -> float | str | None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.command import answer_json
+from analysis.command import answer_json, checked_seed
 from analysis.condition import holds, repeated_rows
 from analysis.fitting.estimate import FitResult, fit
 from analysis.fitting.uncertainty import bootstrap, predict
 from analysis.laws import LAWS, law
+from analysis.rates import checked_counts
 from analysis.table import TableError, column, numbers, read_table
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def _answer(options: argparse.Namespace) -> dict:
         raise ValueError("--cluster says which rows are drawn together and needs --bootstrap N (1000 is usual)")
     if options.bootstrap < 0:
         raise ValueError(f"--bootstrap {options.bootstrap}: the number of draws is 0 or more")
+    checked_seed(options.seed)
     chosen = law(options.law, list(variables))
     frame = read_table(options.table)
     for condition in options.where:
@@ -77,11 +79,17 @@ def _answer(options: argparse.Namespace) -> dict:
         )
     result = _fitted(options, chosen, fitted, variables, fixed)
     answer = result.as_json()
-    answer["message"] = "; ".join(part for part in (result.message, repeated_rows(fitted)) if part)
     answer["holdout"] = _scored(result, held, variables, options)
     answer["predictions"] = (
         _predicted(result, read_table(options.predict), variables, options) if options.predict else []
     )
+    said = [result.message, repeated_rows(fitted)]
+    unscored = len(held) - answer["holdout"]["n"]
+    said.append(f"{unscored} of {len(held)} held-out rows lack a value or a prediction: not scored" * bool(unscored))
+    silent = sum(row["value"] is None for row in answer["predictions"])
+    count = len(answer["predictions"])
+    said.append(f"{silent} of {count} rows of --predict have no prediction" * bool(silent))
+    answer["message"] = "; ".join(part for part in said if part)
     return answer
 
 
@@ -110,7 +118,8 @@ def _scored(result: FitResult, held: "DataFrame", variables: Mapping[str, str], 
     y = numbers(held, options.y, options.table)
     if options.trials:
         trials = numbers(held, options.trials, options.table)
-        y = np.where(trials > 0, y / np.where(trials > 0, trials, 1), np.nan)
+        hits, trials = checked_counts(y, trials, f"{options.table}: {options.y} of {options.trials} in held-out rows")
+        y = hits / trials
     with np.errstate(all="ignore"):
         fitted = result.predict(x)
     whole = np.isfinite(y) & np.isfinite(fitted)
@@ -127,7 +136,22 @@ def _predicted(
     result: FitResult, rows: "DataFrame", variables: Mapping[str, str], options: argparse.Namespace
 ) -> list[dict]:
     x = {name: numbers(rows, source, options.predict) for name, source in variables.items()}
+    if rows.empty:
+        raise TableError(f"{options.predict}: no row to predict; give one row for each prediction")
+    for name, values in x.items():
+        bad = np.flatnonzero((values <= result.law.domain[0]) | (values >= result.law.domain[1]))
+        if bad.size:
+            raise TableError(
+                f"{options.predict}: column {variables[name]}, row {bad[0]} is {values[bad[0]]:g}, where "
+                f"{result.law.name} has no value: correct or remove the row"
+            )
     trials = numbers(rows, options.trials, options.predict) if options.trials in rows.columns else None
+    bad = np.flatnonzero(~(trials > 0)) if trials is not None else []
+    if len(bad):
+        raise TableError(
+            f"{options.predict}: column {options.trials}, row {bad[0]} is {trials[bad[0]]:g}: a rate needs 1 trial or "
+            f"more; without the column the run's own rate is predicted"
+        )
     found = predict(result, x, trials=trials, seed=options.seed)
     return [
         {

@@ -19,7 +19,7 @@ from analysis.boundary.pareto_json import Study, boundary_json, placed_json
 from analysis.boundary.place import placed
 from analysis.boundary.reading_points import at_holdout_minimum, at_images_seen
 from analysis.boundary.redraw import Rows
-from analysis.command import answer_json
+from analysis.command import answer_json, checked_seed
 from analysis.condition import holds, repeated_rows
 from analysis.table import TableError, column, load, numbers, read_table
 
@@ -69,6 +69,7 @@ def _answer(options: argparse.Namespace) -> dict:
         )
     if options.design and not options.place:
         raise ValueError(f"--design {options.design} says how a model gets to a better row and needs --place FILE")
+    checked_seed(options.seed)
     asked = Minimised.of(options.minimize, options.se, options.rate)
     reference = _reference(options.reference, asked.names)
     study = _study(options, asked)
@@ -89,15 +90,22 @@ def _study(options: argparse.Namespace, asked: Minimised) -> Study:
     chosen = np.ones(len(frame), bool)
     for condition in options.where:
         chosen &= holds(frame, condition)
+    frame = frame[chosen]  # what --where leaves out may be damaged
     every = asked.read(frame, options.table)
-    whole = chosen & complete(every)
+    whole = complete(every)
     if not whole.any():
-        raise TableError(f"{options.table}: no complete row left: the front of nothing cannot be told")
+        kept = f" by --where {' and '.join(options.where)}" if options.where else ""
+        raise TableError(f"{options.table}: no complete row left{kept}: the front of nothing cannot be told")
     cluster, cell = (_labels(frame, name, whole, options.table) for name in (options.cluster, options.cell))
+    if cluster is not None and len(set(cluster.tolist())) < 2:
+        raise TableError(
+            f"{options.table}: column {options.cluster} holds one cluster: drawn again it is the same rows, which "
+            f"would pass for certainty; name another column, or leave --cluster out"
+        )
     kept = frame[whole]
     rows = subset(every, whole, cluster)
     points = rows if cell is None else cell_means(rows, cell)
-    said += _about_rows(kept, int(np.sum(chosen & ~whole)), int(chosen.sum()), points, asked, options)
+    said += _about_rows(kept, int(np.sum(~whole)), len(frame), points, asked, options)
     return Study(kept, kept.index.to_numpy(), rows, points, n_read, said)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.boundary.redraw import Rows
 from analysis.rates import checked_counts
-from analysis.table import TableError, numbers
+from analysis.table import TableError, check_magnitude, numbers
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -55,10 +55,12 @@ class Minimised:
                 value[:, k] = hits[:, k] / trials[:, k]
             else:
                 value[:, k] = numbers(frame, name, where)
+                check_magnitude(value[:, k], f"{where}: column {name}")
             if name in self.errors:
                 se[:, k] = numbers(frame, self.errors[name], where)
+                check_magnitude(se[:, k], f"{where}: column {self.errors[name]}")
                 if np.any(se[:, k] < 0):
-                    row = int(np.flatnonzero(se[:, k] < 0)[0])
+                    row = frame.index[np.flatnonzero(se[:, k] < 0)[0]]
                     raise TableError(
                         f"{where}: column {self.errors[name]}, row {row} is negative, which no standard error is: "
                         f"correct or remove the row"

@@ -18,6 +18,7 @@ from analysis.laws import Law
 Array = np.ndarray
 REDONE = 4  # times a fit begins anew because its own profile found a lower point
 LOWER = "a profile found a lower minimum than all starts: the fit was redone from there"
+ALONE = "none of the starts ended there by itself: there may be a lower minimum still"
 UNFINISHED = "the search stopped before it converged: values are the best found"
 
 
@@ -144,9 +145,8 @@ def fit(
             break
         best = at_rest(problem, polish(problem, descend(problem, lower[None])))
         notes = [note for note in notes if note != LOWER] + [LOWER]
-    if not best.converged[0]:
-        return replace(result, message="; ".join(part for part in (result.message, UNFINISHED) if part))
-    return result
+    said = [UNFINISHED] * (not best.converged[0]) + [ALONE] * (result.reached_best == 0)
+    return replace(result, message="; ".join(part for part in (result.message, *said) if part))
 
 
 def _given(problem: Problem, start: Array) -> Array:
@@ -198,8 +198,8 @@ def _assessed(
     exact = problem.objective.kind != "binomial" and value <= floor
     if exact:
         notes = [*notes, "the law passes through every row to rounding: intervals show rounding, not noise"]
-    rise = profile_rise(problem.objective, max(value, floor), residuals, free, level)
-    covariance = _covariance(problem, u, max(value, floor), residuals, free)
+    covariance, height = _covariance(problem, u, max(value, floor), residuals, free)
+    rise = profile_rise(problem.objective, max(value, floor), residuals, free, level) * height[:count]
     se_u = np.sqrt(np.maximum(np.diagonal(covariance), 0))[:count]
     step = np.where(se_u > 0, np.minimum(se_u, 10 * np.abs(u[:count]) + 1), 1e-3 * np.abs(u[:count]) + 1e-3)
     profile = profile_intervals(problem, u, value, rise, step, others)
@@ -252,30 +252,51 @@ def _rests(problem: Problem, u: Array, k: int) -> bool:
     return bool(u[k] <= lo or u[k] >= hi)
 
 
-def _covariance(problem: Problem, u: Array, value: float, residuals: Array, free: int) -> Array:
-    """Covariance of the search coordinates [k k] from the curvature at the minimum; rows of resting ones are 0."""
+def _covariance(problem: Problem, u: Array, value: float, residuals: Array, free: int) -> tuple[Array, Array]:
+    """Covariance of the search coordinates [k k] from the curvature at the minimum; rows of resting ones are 0.
+
+    And what the rise of each one's profile must be multiplied by [k]: 1 but where rows differ in how far they scatter.
+    """
     lo, hi = problem.limits
     moving = np.flatnonzero(problem.free & (u > lo) & (u < hi))
-    covariance = np.zeros((u.size, u.size))
-    hessian = problem.evaluate(u[None])
-    matrix = hessian.hessian[0][np.ix_(moving, moving)]
+    covariance, height = np.zeros((u.size, u.size)), np.ones(u.size)
+    matrix = problem.evaluate(u[None]).hessian[0][np.ix_(moving, moving)]
     spare = max(len(problem.y) - free, 1)
+    factor = 1.0 if problem.objective.kind == "binomial" else 2 * value / spare
+    scores = None
     if problem.objective.delta is not None:
         slope, variance = huber_sandwich(problem.objective.delta, residuals, min(free, len(problem.y) - 1))
-        # The exact curvature counts rows inside delta; their density is the stable estimate of it.
         theta = problem.natural(u[None])
         jacobian = problem.law.raw_gradient(problem.x, theta)[0] / problem.law.predict(problem.x, theta)[0][:, None]
-        jacobian = jacobian * np.where([name in problem.law.log for name in problem.names], theta[0], 1.0)
-        matrix = (jacobian.T @ jacobian)[np.ix_(moving, moving)] * slope**2 / max(variance, 1e-300)
-        factor = 1.0
-    else:
-        factor = 1.0 if problem.objective.kind == "binomial" else 2 * value / spare
+        jacobian = (jacobian * np.where([name in problem.law.log for name in problem.names], theta[0], 1.0))[:, moving]
+        matrix = jacobian.T @ (jacobian * huber_curvature(problem.objective.delta, residuals)[:, None])
+        clipped = np.clip(residuals, -problem.objective.delta, problem.objective.delta)[:, None] * jacobian
+        scores = clipped.T @ clipped * (len(problem.y) / spare)
+        usual = variance / max(slope, 1e-300)
     if not np.all(np.isfinite(matrix)):
-        return covariance
+        return covariance, height
     scale = np.sqrt(np.maximum(np.diagonal(matrix), 1e-300))
     inverse = np.linalg.pinv(matrix / np.outer(scale, scale), rcond=1e-13) / np.outer(scale, scale)
-    covariance[np.ix_(moving, moving)] = factor * inverse
-    return np.where(np.isfinite(covariance), covariance, 0.0)
+    found = factor * inverse if scores is None else inverse @ scores @ inverse
+    covariance[np.ix_(moving, moving)] = found
+    if scores is not None and usual > 0:
+        ratio = np.diagonal(found) / np.maximum(np.diagonal(inverse), 1e-300) / usual
+        height[moving] = np.where(np.isfinite(ratio) & (ratio > 0), ratio, 1.0)
+    return np.where(np.isfinite(covariance), covariance, 0.0), height
+
+
+def huber_curvature(delta: float, residuals: Array) -> Array:
+    """The expected curvature of Huber's loss at each row [n], without the assumption that all rows scatter alike.
+
+    Where delta is below the residuals' standard deviation: the kernel of Powell (1991) at the row's own residual, whose
+    sum over rows weighs each by how dense the residuals of its kind are at 0; elsewhere their share inside delta.
+    """
+    slope, _ = huber_sandwich(delta, residuals, 0)
+    if delta >= np.std(residuals):
+        return np.full(residuals.size, slope)
+    width = np.std(residuals, ddof=1) * residuals.size**-0.2
+    near = np.exp(-((residuals / width) ** 2) / 2)
+    return slope * near / near.mean()
 
 
 def _separated_fit(problem: Problem, falls: Array, rises: Array, level: float, notes: list[str]) -> FitResult:

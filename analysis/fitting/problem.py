@@ -14,6 +14,7 @@ from scipy.special import expit, logit
 from analysis.fitting.objectives import OVERDISPERSION, Objective, Terms, objective
 from analysis.laws import Law
 from analysis.rates import checked_counts
+from analysis.table import check_magnitude
 
 Array = np.ndarray
 FIRST_OVERDISPERSION = 0.02
@@ -157,7 +158,7 @@ def cleaned(
         raise ValueError(f"law {law.name} {wanted}, not {', '.join(missing or unknown)}")
     for name, value in fixed.items():
         lo, hi = law.bounds[name]
-        if not lo <= value <= hi or (value == lo and name in law.log):
+        if not lo <= value <= hi or not np.isfinite(value) or (value == lo and name in law.log):
             raise ValueError(f"fixed {name}={value:g} is outside its bounds {lo:g} to {hi:g} in {law.formula}")
     if chosen.kind == "binomial" and trials is None:
         raise ValueError("loss binomial needs trials beside the successes: give --trials COLUMN")
@@ -172,25 +173,38 @@ def cleaned(
     if not whole.all():
         notes.append(f"{int(np.sum(~whole))} of {whole.size} rows lack a value and were left out")
     _check_domain(law, columns, whole, chosen.scale)
+    broken = np.flatnonzero(whole & (columns["y"] % 1 != 0)) if chosen.kind == "binomial" else []
+    if len(broken):
+        raise ValueError(
+            f"y: row {broken[0]} holds {columns['y'][broken[0]]:g} successes, which is no whole number: "
+            f"give counts, not rates"
+        )
     columns = {name: column[whole] for name, column in columns.items()}
+    if len(columns["y"]) > 1 and chosen.kind != "binomial" and np.ptp(columns["y"]) == 0:
+        notes.append(f"y is constant ({columns['y'][0]:g}): there is nothing to explain")
     variables = {name: columns[name] for name in law.variables}
     return Problem(law, chosen, variables, columns["y"], columns.get("trials"), dict(fixed)), notes
 
 
 def _check_domain(law: Law, columns: Mapping[str, Array], whole: Array, scale: str) -> None:
-    """Raises ValueError on an infinite value, on x <= 0 (all laws take logarithms of x) and on y <= 0 under a log."""
+    """Raises ValueError on what is infinite or too large or small to be squared, on x outside the law's domain and on
+    y <= 0 under a log.
+    """
+    lo, hi = law.domain
     for name, column in columns.items():
         infinite = np.flatnonzero(np.isinf(column) & whole)
         if infinite.size:
             raise ValueError(f"{name}: row {infinite[0]} is infinite: correct or filter it")
-        logarithm = name in law.variables or (name == "y" and scale == "log")
-        outside = np.flatnonzero((column <= 0) & whole)
-        if logarithm and outside.size:
-            raise ValueError(
-                f"{name}: row {outside[0]} is {column[outside[0]]:g}; {law.name} takes its logarithm, which needs "
-                f"values "
-                f"> 0: filter with --where or use another loss"
-            )
+        low, high = (lo, hi) if name in law.variables else (0.0 if name == "y" and scale == "log" else -np.inf, np.inf)
+        outside = np.flatnonzero(((column <= low) | (column >= high)) & whole)
+        if outside.size:
+            taker = law.name if name in law.variables else "the loss"
+            why = f"{taker} takes its logarithm, which needs" if low == 0 and high == np.inf else f"{taker} needs"
+            between = f"values > {low:g}" + (f" and < {high:g}" if high < np.inf else "")
+            remedy = "filter with --where" + (" or use another loss" if name == "y" else "")
+            raise ValueError(f"{name}: row {outside[0]} is {column[outside[0]]:g}; {why} {between}: {remedy}")
+        # A small y counts only beside larger ones; every x is taken to powers.
+        check_magnitude(column[whole], name, each=name in law.variables)
 
 
 def condition_number(columns: Sequence[Array]) -> float:

@@ -18,6 +18,7 @@ DEPTHS = (0.001, 0.03, 0.3, 3.0, 30.0)  # of a below the lowest y, as shares of 
 MOST_BREAKS = 5
 GROUPS = 80  # of neighbours, whose means stand for them where starts are sought
 BEAM = 100  # sets of breaks that get one more
+CORNERS = 3  # places where ln y turns most
 KEPT = 250  # starts of each weighting
 
 
@@ -100,11 +101,18 @@ def _starts(log_x: Array, y: Array, count: int) -> Array:
     span, height = max(np.ptp(log_x), 1e-3), max(np.ptp(y), 1e-9 * np.max(np.abs(y)), 1e-300)
     share = np.linspace(0, 1, PLACES + 2)[1:-1]
     ends = np.array([log_x[0] - span / 4, log_x[-1] + span / 4])
-    places = np.unique(np.concatenate([np.quantile(np.unique(log_x), share), ends]))
+    places = np.unique(np.concatenate([np.quantile(np.unique(log_x), share), ends, _corners(log_x, y)]))
     grid = np.array(list(product(places, span * np.array(WIDTHS))))  # [g, 2]: ln d, f
     floors = np.min(y) - height * np.array(DEPTHS)
     floors = np.append(floors, 0.0) if np.min(y) > 0 else floors
     return np.concatenate([_best_sets(log_x, y, grid, floors, count, relative) for relative in (False, True)])
+
+
+def _corners(log_x: Array, y: Array) -> Array:
+    """Where ln|y| turns most [at most CORNERS]: a spike between two places of the grid is built by none of them."""
+    x, first = np.unique(log_x, return_index=True)
+    turn = np.abs(np.diff(np.log(np.maximum(np.abs(y[first]), 1e-300)), n=2))
+    return x[1:-1][np.argsort(-turn, kind="stable")[:CORNERS]]
 
 
 def _best_sets(log_x: Array, y: Array, grid: Array, floors: Array, count: int, relative: bool) -> Array:

@@ -228,7 +228,7 @@ def test_without_pixels_no_picture_is_drawn(tmp_path, runs_folder, make_tables):
     assert {p.name for p in out.glob("*.png")} == {"agreement_images.png", "agreement_cells.png"}
 
 
-@pytest.mark.parametrize(("score", "says"), [("a,a\n", "no column image_id"), ("image_id,Mbar\nx,1\nx,2\n", "twice")])
+@pytest.mark.parametrize(("score", "says"), [("a,b\n", "no column image_id"), ("image_id,Mbar\nx,1\nx,2\n", "twice")])
 def test_bad_scores_end_in_one_line(tmp_path, runs_folder, make_tables, capsys, score, says):
     tables = write_study(tmp_path, runs_folder, make_tables)
     (tmp_path / "bad.csv").write_text(score)

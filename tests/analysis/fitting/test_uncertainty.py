@@ -225,3 +225,19 @@ def test_runs_whose_rows_balance_give_no_interval_instead_of_one_without_width()
     found = by_run(fit(POWER, {"x": x}, y, loss="huber_log:1e-3"), np.repeat(np.arange(6), 2))
     assert all(e.lo is None and e.hi is None and not e.identifiable for e in found.params.values())
     assert "balance exactly" in found.message and np.isnan(p_value(found, "c", -0.4))
+
+
+def test_with_many_clusters_the_ends_are_those_of_the_draws():
+    """A line through 200 independent rows: what resampling rows estimates is White's 1980 variance, to draws' noise."""
+    rng = np.random.default_rng(0)
+    x = np.exp(rng.uniform(0, 3, 200))
+    y = 1 + 2 * np.log(x) + 0.3 * rng.standard_normal(200)
+    result = fit(log_linear(("p",)), {"p": x}, y)
+    drawn = bootstrap(result, draws=2000).params["b_p"]
+    z = np.log(x) - np.log(x).mean()
+    white = np.sqrt(np.sum(z**2 * (y - result.predict({"p": x})) ** 2)) / np.sum(z**2)
+    assert drawn.se == pytest.approx(white, rel=0.06)
+    assert drawn.hi - drawn.lo == pytest.approx(2 * 1.96 * white, rel=0.06)
+    few = fit(log_linear(("p",)), {"p": x[:40]}, y[:40])
+    assert bootstrap(few, draws=2000).params == by_run(few).params
+    assert bootstrap(result, draws=100).params == by_run(result).params  # too few draws for a tail

@@ -198,3 +198,14 @@ def test_a_break_held_fixed_keeps_its_name():
     values = np.array([found.params[name].value for name in TWO.parameters])
     np.testing.assert_allclose(TWO.predict({"x": x}, values), y, rtol=1e-5)
     assert values[3] == 2000.0 and values[6] == pytest.approx(50.0, rel=1e-3)
+
+
+def test_a_spike_between_two_places_of_the_grid_is_found():
+    """A sharp double descent is two nearly cancelling breaks: some starts stand at it, and the truth is beaten."""
+    x = np.geomspace(0.1, 1000, 100)
+    truth = np.array([0.22, 0.004, 2.4, 0.88, 0.17, -63.0, 1.0, 0.001, 62.0])
+    y = TWO.predict({"x": x}, truth) * np.exp(0.3 * np.random.default_rng(2).standard_normal(x.size))
+    places = TWO.starts({"x": x}, y)[:, [3, 6]]
+    assert np.min(np.abs(np.log(places))) < 0.06  # of the grid alone the nearest is .13 away
+    found = fit(TWO, {"x": x}, y, loss="lsq_log")
+    assert found.objective <= np.sum(np.log(TWO.predict({"x": x}, truth) / y) ** 2)

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import stdtrit
 
+from analysis.columns import column, numbers, read_table
 from analysis.per_image.rank_correlation import Correlation, spearman
 from analysis.summary import last_evaluations
-from analysis.table import column, load, numbers, read_table
+from analysis.table import load
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri
 
-from analysis.table import TableError, column, numbers
+from analysis.columns import TableError, column, numbers
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from analysis.columns import TableError, column, numbers, read_table
 from analysis.command import answer_json, checked_seed
 from analysis.condition import holds, repeated_rows
-from analysis.fitting.estimate import FitResult, fit
+from analysis.fitting.estimate import fit
 from analysis.fitting.held_out import Score, folds, scored
 from analysis.fitting.information import aicc
 from analysis.fitting.problem import collinearity
+from analysis.fitting.result import FitResult
 from analysis.formulas.law import Law
 from analysis.laws import LAWS, law
 from analysis.questions.answer import plain, sentences
-from analysis.table import TableError, column, numbers, read_table
 
 Array = np.ndarray
 

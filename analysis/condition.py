@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.table import TableError, column, numbers
+from analysis.columns import TableError, column, numbers
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.columns import TableError, check_magnitude, column, numbers, read_table
 from analysis.command import answer_json, checked_seed
 from analysis.condition import holds, repeated_rows
 from analysis.descent.noise import Given, Noise, Replicates, blocks
 from analysis.descent.overfitting import along, malign_overfitting
 from analysis.descent.verdict import FEWEST_X, Question, Verdict, judged, unjudged
-from analysis.table import TableError, check_magnitude, column, numbers, read_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -6,8 +6,8 @@ Unlike the share of images extracted it does not depend on the budget, so strata
 
 from typing import TYPE_CHECKING
 
+from analysis.columns import numbers
 from analysis.rates import wilson
-from analysis.table import numbers
 
 if TYPE_CHECKING:
     from pandas import DataFrame

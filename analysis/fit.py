@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.columns import TableError, column, numbers, read_table
 from analysis.command import answer_json, checked_seed
 from analysis.condition import holds, repeated_rows
-from analysis.fitting.estimate import FitResult, fit
-from analysis.fitting.uncertainty import bootstrap, predict
+from analysis.fitting.estimate import fit
+from analysis.fitting.predictions import predict
+from analysis.fitting.result import FitResult
+from analysis.fitting.uncertainty import bootstrap
 from analysis.laws import LAWS, law
 from analysis.rates import checked_counts
-from analysis.table import TableError, column, numbers, read_table
 
 if TYPE_CHECKING:
     from pandas import DataFrame

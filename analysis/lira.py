@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analysis.columns import numbers
 from analysis.condition import holds
 from analysis.per_image.folds import POOL, Cell, cells
-from analysis.table import load, numbers
+from analysis.table import load
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.columns import numbers
 from analysis.onsets.capacity import capacities
 from analysis.onsets.cell_onset import OF_CELL, cell_onsets, stratum_onsets
 from analysis.onsets.collapse import collapse
@@ -20,7 +21,7 @@ from analysis.onsets.crossing import Crossing, Status, first_crossing, redrawn, 
 from analysis.onsets.phase_boundary import phase_boundary
 from analysis.onsets.run_setting import constant_rate, ended_early, weights
 from analysis.rates import wilson
-from analysis.table import load, numbers
+from analysis.table import load
 
 if TYPE_CHECKING:
     from pandas import DataFrame

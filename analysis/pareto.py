@@ -19,9 +19,10 @@ from analysis.boundary.pareto_json import Study, boundary_json, placed_json
 from analysis.boundary.place import placed
 from analysis.boundary.reading_points import at_holdout_minimum, at_images_seen
 from analysis.boundary.redraw import Rows
+from analysis.columns import TableError, column, numbers, read_table
 from analysis.command import answer_json, checked_seed
 from analysis.condition import holds, repeated_rows
-from analysis.table import TableError, column, load, numbers, read_table
+from analysis.table import load
 
 if TYPE_CHECKING:
     from pandas import DataFrame

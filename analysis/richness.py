@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import gammaln, ndtri
 
-from analysis.table import TableError, column, numbers
+from analysis.columns import TableError, column, numbers
 
 if TYPE_CHECKING:
     from pandas import DataFrame

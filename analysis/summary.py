@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.fitting.estimate import FitResult, fit
+from analysis.fitting.estimate import fit
 from analysis.fitting.problem import LARGEST_CONDITION, condition_number
+from analysis.fitting.result import FitResult
 from analysis.fitting.uncertainty import bootstrap
 from analysis.laws import law
 from analysis.rates import effective_trials, wilson

@@ -17,6 +17,7 @@ SCALING = {
     5: {"train", "sweep.__main__", "status", "collect", "selfcheck", "compare"},
 }
 ANALYSIS = {
+    0: {"columns"},
     1: {"table", "rates", "command", "formulas", "descent", "plots"},
     2: {"laws", "condition", "boundary", "per_image", "bits", "emission", "richness"},
     3: {"fitting", "double_descent", "pareto", "lira"},

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.boundary.redraw import Rows
+from analysis.columns import TableError, check_magnitude, numbers
 from analysis.rates import checked_counts
-from analysis.table import TableError, check_magnitude, numbers
 
 if TYPE_CHECKING:
     from pandas import DataFrame

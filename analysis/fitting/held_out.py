@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from analysis.fitting.estimate import FitResult
+from analysis.fitting.result import FitResult
 from analysis.fitting.search import descend
 from analysis.fitting.separation import firth_logistic, open_sides
 from analysis.fitting.starts import starting_points

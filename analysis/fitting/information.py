@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis.fitting.estimate import FitResult
+from analysis.fitting.result import FitResult
 
 
 def log_likelihood(result: FitResult) -> float | None:

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, logit
 
+from analysis.columns import check_magnitude
 from analysis.fitting.objectives import OVERDISPERSION, Objective, Terms, objective
 from analysis.laws import Law
 from analysis.rates import checked_counts
-from analysis.table import check_magnitude
 
 Array = np.ndarray
 FIRST_OVERDISPERSION = 0.02

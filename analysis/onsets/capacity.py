@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.columns import numbers
 from analysis.onsets.crossing import Crossing, falling, generalized_from, memorized_up_to, redrawn, spread
 from analysis.onsets.run_setting import config, constant_rate, weights
-from analysis.table import numbers
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
+from analysis.columns import numbers
 from analysis.onsets.crossing import Crossing, Status, first_crossing, redrawn, spread
 from analysis.onsets.run_setting import constant_rate, ended_early, weights
 from analysis.rates import wilson
-from analysis.table import numbers
 
 if TYPE_CHECKING:
     from pandas import DataFrame

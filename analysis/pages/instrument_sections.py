@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
+from analysis.columns import TableError
 from analysis.pages import page, words
 from analysis.rates import wilson
 from analysis.richness import budget_curves
-from analysis.table import TableError, Tables
+from analysis.table import Tables
 
 if TYPE_CHECKING:
     from pandas import DataFrame

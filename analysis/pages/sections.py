@@ -43,11 +43,8 @@ def fit_table(fits: Sequence[StudyFit], level: float) -> page.Html:
             (name, words.number(e.value), words.number(e.se), words.interval(e), "yes" if e.identifiable else "no")
             for name, e in result.params.items()
         ]
-        resampled = (
-            f", intervals from {result.bootstrap['draws']} draws of whole runs"
-            if result.draws is not None
-            else ", profile intervals"
-        )
+        by_run = f"intervals by run, {result.bootstrap['draws']} draws"
+        resampled = f", {by_run if result.draws is not None else 'profile intervals'}"
         at = "; ".join(f"{name} = {value:g}" for name, value in fit.fixed_at.items())
         parts += [
             page.paragraph(

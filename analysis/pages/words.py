@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.fitting.estimate import Estimate
+from analysis.fitting.result import Estimate
 from analysis.summary import StudyFit, last_evaluations
 from analysis.table import Tables
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from analysis.table import column, numbers
+from analysis.columns import column, numbers
 
 if TYPE_CHECKING:
     from pandas import DataFrame

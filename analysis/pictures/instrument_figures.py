@@ -6,11 +6,12 @@ import numpy as np
 from scipy.special import ndtri
 
 from analysis import plots
+from analysis.columns import TableError
 from analysis.pictures import instrument_plots
 from analysis.plots import Ordered, ReportFigure
 from analysis.richness import budget_curves
 from analysis.summary import last_evaluations, main_setting, pooled_rates
-from analysis.table import TableError, Tables
+from analysis.table import Tables
 from scaling.schema import PROMPT_GALLERY
 
 if TYPE_CHECKING:

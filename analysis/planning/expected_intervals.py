@@ -11,8 +11,10 @@ import numpy as np
 from scipy.special import expit, logit
 
 from analysis.double_descent import verdicts
-from analysis.fitting.estimate import FitResult, Status, fit
-from analysis.fitting.uncertainty import bootstrap, by_run, predict
+from analysis.fitting.estimate import fit
+from analysis.fitting.predictions import predict
+from analysis.fitting.result import FitResult, Status
+from analysis.fitting.uncertainty import bootstrap, by_run
 from analysis.formulas.law import Law
 from analysis.onsets.cell_onset import cell_onsets
 from analysis.planning import simulated_curves as curves

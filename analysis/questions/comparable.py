@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
+from analysis.columns import TableError, numbers
 from analysis.onsets.crossing import Status, first_crossing
 from analysis.rates import checked_counts
-from analysis.table import TableError, numbers
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import chdtrc, stdtrit
 
-from analysis.fitting.estimate import FitResult, fit
+from analysis.fitting.estimate import fit
 from analysis.fitting.information import aicc
 from analysis.fitting.problem import LARGEST_CONDITION, condition_number
+from analysis.fitting.result import FitResult
 from analysis.laws import law
 from analysis.onsets.run_setting import constant_rate
 from analysis.questions.answer import Answer, not_answerable, plain, sentences

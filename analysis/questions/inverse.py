@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import logit, ndtri
 
-from analysis.fitting.estimate import FitResult
+from analysis.fitting.result import FitResult
 from analysis.questions.answer import Answer, CannotTell, not_answerable, sentences
 from analysis.questions.luck import attenuation, run_luck
 from analysis.questions.observations import check_point, named, observations

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.fitting.estimate import FitResult
+from analysis.fitting.result import FitResult
 
 Array = np.ndarray
 

@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 from scipy.special import expit, logit
 
-from analysis.fitting.estimate import FitResult
+from analysis.fitting.result import FitResult
 from analysis.questions.answer import Answer, CannotTell, not_answerable, sentences
 from analysis.questions.inverse import INVERSES, Crossing
 from analysis.questions.luck import Luck, run_luck

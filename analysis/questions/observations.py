@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from analysis.columns import TableError
 from analysis.onsets.run_setting import constant_rate
 from analysis.questions.answer import CannotTell
 from analysis.rates import checked_counts
 from analysis.summary import holdout_minima, last_evaluations
-from analysis.table import TableError, Tables
+from analysis.table import Tables
 
 if TYPE_CHECKING:
     from pandas import DataFrame

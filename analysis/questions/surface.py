@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit, ndtri, stdtrit
 
-from analysis.fitting.estimate import FitResult, fit
+from analysis.fitting.estimate import fit
 from analysis.fitting.problem import LARGEST_CONDITION, condition_number
+from analysis.fitting.result import FitResult
 from analysis.fitting.search import descend
 from analysis.fitting.uncertainty import bootstrap
 from analysis.laws import law

@@ -3,7 +3,7 @@ import pandas
 import pytest
 
 from analysis.bits import bits_against
-from analysis.table import TableError
+from analysis.columns import TableError
 
 N, HELD = 400, 400
 Z90 = 1.6449

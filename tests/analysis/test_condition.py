@@ -1,8 +1,8 @@
 import pandas
 import pytest
 
+from analysis.columns import TableError
 from analysis.condition import holds, repeated_rows
-from analysis.table import TableError
 
 FRAME = pandas.DataFrame(
     {"model": ["6 Enc, 6 Dec", "Dec-only", None], "n": [1.0, 20.0, None], "on": [True, False, True]}

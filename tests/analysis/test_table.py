@@ -4,7 +4,8 @@ import numpy as np
 import pandas
 import pytest
 
-from analysis.table import TableError, load, numbers, read_table
+from analysis.columns import TableError, numbers, read_table
+from analysis.table import load
 from scaling import schema
 
 

@@ -5,7 +5,7 @@ import pandas
 import pytest
 
 from analysis.boundary.reading_points import at_holdout_minimum, at_images_seen
-from analysis.table import TableError
+from analysis.columns import TableError
 
 LOSSES = {"turned": [9.0, 3, 2, 4], "falling": [9.0, 3, 2, 1], "gap": [9.0, np.nan, 5, 6], "none": [np.nan] * 4}
 

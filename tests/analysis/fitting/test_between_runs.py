@@ -9,7 +9,8 @@ from scipy.stats import norm
 from analysis.fitting import uncertainty
 from analysis.fitting.between_runs import counts_log_likelihood, typical
 from analysis.fitting.estimate import fit
-from analysis.fitting.uncertainty import by_run, p_value, predict
+from analysis.fitting.predictions import predict
+from analysis.fitting.uncertainty import by_run, p_value
 from analysis.laws import law
 from analysis.rates import betabinom_logpmf
 

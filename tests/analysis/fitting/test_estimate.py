@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from analysis.fitting.estimate import Status, fit
+from analysis.fitting.estimate import fit
+from analysis.fitting.result import Status
 from analysis.laws import POWER, POWER_OFFSET, exposure, log_linear, logistic
 from analysis.rates import betabinom_logpmf
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from analysis.fitting.estimate import fit, huber_curvature
+from analysis.fitting.assessment import huber_curvature
+from analysis.fitting.estimate import fit
 from analysis.fitting.objectives import huber_sandwich
 from analysis.fitting.uncertainty import by_run
 from analysis.laws import POWER

@@ -5,9 +5,11 @@ from math import inf
 import numpy as np
 import pytest
 
-from analysis.fitting.estimate import LOWER, Status, at_rest, fit
+from analysis.fitting.assessment import at_rest
+from analysis.fitting.estimate import LOWER, fit
 from analysis.fitting.problem import LOG_RANGE, cleaned
 from analysis.fitting.profile import profile_intervals
+from analysis.fitting.result import Status
 from analysis.fitting.search import Minimum
 from analysis.formulas.law import Law
 from analysis.laws import law

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy.optimize import lsq_linear, minimize
 
-from analysis.fitting.estimate import Status, fit
+from analysis.fitting.estimate import fit
 from analysis.fitting.objectives import objective
 from analysis.fitting.problem import Problem, cleaned
+from analysis.fitting.result import Status
 from analysis.fitting.search import descend, search
 from analysis.fitting.starts import project
 from analysis.laws import law

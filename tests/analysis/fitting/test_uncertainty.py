@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from analysis.fitting.estimate import fit
-from analysis.fitting.uncertainty import ClusteredFit, _refit, bootstrap, by_run, p_value, predict
+from analysis.fitting.predictions import predict
+from analysis.fitting.uncertainty import ClusteredFit, _refit, bootstrap, by_run, p_value
 from analysis.laws import POWER, log_linear, logistic
 
 TRUTH = {"b_0": -9.0, "b_p": 0.5, "b_r": 0.8}

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from analysis.fitting.estimate import Status, fit
+from analysis.fitting.estimate import fit
 from analysis.fitting.problem import cleaned
+from analysis.fitting.result import Status
 from analysis.fitting.search import lowest
 from analysis.fitting.starts import starting_points
 from analysis.formulas.broken_law import in_order

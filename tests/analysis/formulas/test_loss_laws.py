@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from analysis.fitting.estimate import Status, fit
+from analysis.fitting.estimate import fit
+from analysis.fitting.result import Status
 from analysis.formulas.repeated_data import effective_size
 from analysis.laws import CHINCHILLA, REPEATED_DATA
 

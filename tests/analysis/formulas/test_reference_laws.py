@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from analysis.fitting.estimate import FitResult, fit
+from analysis.fitting.estimate import fit
+from analysis.fitting.result import FitResult
 from analysis.formulas.law import Law
 from analysis.laws import LAWS
 

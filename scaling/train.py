@@ -101,12 +101,19 @@ def run(config: ExperimentConfig, store: RunStore, progress: Callable[[Mapping[s
 
 @contextmanager
 def held_back(signals: Sequence[int]) -> Iterator[Callable[[], None]]:
-    """Signals wait until the function given is called: one between taking a lock and being able to end it leaves it."""
+    """Signals wait until the function given is called: one between taking a lock and being able to end it leaves it.
+
+    Handlers, not a mask: a mask is a thread's own, and the kernel gives the signal to any thread of a library.
+    """
+    came: list[int] = []
+    handlers = {signum: signal.signal(signum, lambda signum, frame: came.append(signum)) for signum in signals}
 
     def let_through() -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        while handlers:
+            signal.signal(*handlers.popitem())
+        if came:
+            signal.raise_signal(came.pop())
 
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield let_through
     finally:

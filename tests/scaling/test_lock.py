@@ -18,7 +18,8 @@ TAKE = "import sys, pathlib, os; from scaling.lock import Lock; held = Lock.take
 
 def other(folder, then):
     """Another process that takes the lock and goes on with this code."""
-    process = subprocess.Popen([sys.executable, "-c", TAKE + then, str(folder)], stdout=subprocess.PIPE, text=True)
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # to read from an open pipe is to wait
+    process = subprocess.Popen([sys.executable, "-c", TAKE + then, str(folder)], text=True, **pipes)
     assert process.stdout.readline() == "held\n"
     return process
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from threading import Event, Thread
 
 import pytest
 
@@ -28,12 +29,15 @@ def test_a_signal_while_the_lock_is_taken_waits_until_it_can_be_ended(tmp_path, 
         os.kill(os.getpid(), signal.SIGTERM)
         return store
 
+    idle = Event()
+    Thread(target=idle.wait, daemon=True).start()  # as a library's: the kernel may give the signal to it
     handlers = {signum: signal.getsignal(signum) for signum in train.STOPS}
     monkeypatch.setattr(RunStore, "open", classmethod(open_and_be_stopped))
     try:
         with pytest.raises(SystemExit) as stopped:
             train.main([f"--runtime.out={tmp_path}", "--runtime.progress=false"])
     finally:
+        idle.set()
         for signum, handler in handlers.items():
             signal.signal(signum, handler)
     assert stopped.value.code == 143 and not list(tmp_path.glob("*/lock.json"))

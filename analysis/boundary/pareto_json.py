@@ -40,7 +40,8 @@ def placed_json(row: int, found: Placed, study: Study) -> dict:
         "row": row,
         "p_front": found.p_front,
         "p_dominated": found.p_dominated,
-        "by": [{"row": int(number[k]), "share": share} for k, share in found.by],
+        "by": [int(number[k]) for k, _ in found.by],
+        "by_share": [share for _, share in found.by],
         "moves": [vars(move) for move in found.moves],
         "dominating": [
             {

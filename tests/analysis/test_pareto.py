@@ -105,8 +105,8 @@ def test_a_model_from_elsewhere_is_placed(tmp_path, capsys):
     models.write_text("b,a,copies,seen\n4,3,8,100\n,3,8,100\n0,0,8,100\n5,1,8,100\n")
     found = run(capsys, table, *AB, "--se", "a=s", "--place", str(models), "--design", "copies,seen", "--draws", "200")
     first, best, equal = found["placed"]
-    assert list(first) == ["row", "p_front", "p_dominated", "by", "moves", "dominating"]
-    assert (first["row"], first["p_dominated"], first["by"]) == (0, 1, [{"row": 1, "share": 1}])
+    assert list(first) == ["row", "p_front", "p_dominated", "by", "by_share", "moves", "dominating"]
+    assert (first["row"], first["p_dominated"], first["by"], first["by_share"]) == (0, 1, [1], [1])
     assert first["dominating"][0]["words"] == "fewer copies (copies x1/4)"
     assert first["moves"][0].keys() == {"column", "by", "to", "lo", "hi", "of_range"}
     assert (best["row"], best["p_front"]) == (2, 1) and equal["row"] == 3
@@ -121,7 +121,7 @@ def test_row_numbers_stay_those_of_the_table(tmp_path, capsys):
     models.write_text("a,b\n2,3\n")
     found = run(capsys, table, *AB, "--where", "k==0", "--place", str(models))
     assert found["n"] == 3 and found["front"] == [2, 3]
-    assert [entry["row"] for entry in found["placed"][0]["by"]] == [2, 3]
+    assert found["placed"][0]["by"] == [2, 3]
     assert [way["row"] for way in found["placed"][0]["dominating"]] == [2, 3]
 
 

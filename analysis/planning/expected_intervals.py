@@ -182,7 +182,7 @@ def median_with_error(values: Sequence[float]) -> tuple[float, float, float]:
 def summary(question: Question, found: Sequence[Found]) -> dict:
     """Width, answerable share and coverage of one quantity over the studies, each with its Monte-Carlo interval."""
     bounded = [one for one in found if np.isfinite([one.lo, one.hi]).all()]
-    # An end without limit holds everything on its side (issue 5); nothing at all was said where both are missing.
+    # An end without limit holds everything on its side; nothing at all was said where both are missing.
     told = [one for one in found if np.isfinite([one.lo, one.hi]).any() and not np.isnan(one.truth)]
     holds = [not (one.truth < one.lo or one.truth > one.hi) for one in told]
     widths = [one.hi / one.lo if question.scale == "ratio" else one.hi - one.lo for one in bounded]

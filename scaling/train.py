@@ -112,7 +112,9 @@ def held_back(signals: Sequence[int]) -> Iterator[Callable[[], None]]:
         while handlers:
             signal.signal(*handlers.popitem())
         if came:
-            signal.raise_signal(came.pop())
+            last = came[-1]
+            came.clear()  # told once, however often it came
+            signal.raise_signal(last)
 
     try:
         yield let_through

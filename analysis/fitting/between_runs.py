@@ -61,7 +61,8 @@ def means_fitted(rows: Working, run: Array) -> float:
     means = np.zeros((int(run.max()) + 1, rows.free.size))
     np.add.at(means, run, weighted)
     total = np.bincount(run, rows.weight)
-    return float(np.trace(np.linalg.pinv(weighted.T @ rows.jacobian) @ (means.T @ (means / total[:, None]))))
+    share = means / np.where(total > 0, total, 1.0)[:, None]  # a run at rate 0 has no weight, and decides nothing
+    return float(np.trace(np.linalg.pinv(weighted.T @ rows.jacobian) @ (means.T @ share)))
 
 
 def _of_residuals(sums: _Sums, k: int, level: float) -> Scatter:

@@ -1,10 +1,12 @@
 """The report's verdicts: does hold-out loss, along size, data or time, rise and fall a second time?"""
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analysis.double_descent import predicted_threshold, verdicts
+from analysis.onsets.run_setting import config
 from analysis.pages import page, words
 from analysis.summary import last_evaluations
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
 AXES = {"params": "model-wise", "n_unique": "sample-wise", "images_seen": "epoch-wise"}
 FIXED = ("family", "n_unique", "params", "design", "copies", "noise_draws", "conditioning", "images_seen")
+OF_AXIS = {"params": {"model": ("width", "params")}, "n_unique": {"data": ("n_unique", "n_train")}, "images_seen": {}}
+OF_REPLICATE = {"data": ("draw", "fold"), "train": ("images", "epochs"), "evaluate": ("at",)}  # and the seed
 FEWEST_X = 3  # fewer points are no curve: no row, no verdict
 SAID = {"present": "double descent", "absent": "none", "cannot_tell": "cannot tell"}
 
@@ -23,9 +27,8 @@ def descent_table(evals: "DataFrame", level: float, seed: int) -> tuple[page.Htm
     rows, found = [], []
     for axis, kind in AXES.items():
         frame = measured if axis == "images_seen" else last_evaluations(measured)
-        keys = [name for name in FIXED if name != axis]
-        labels = frame[keys].astype(object).where(frame[keys].notna(), None)
-        for _, part in frame.groupby(labels.apply(tuple, axis=1), sort=False) if len(frame) else ():
+        labels = np.array([_setting(row, axis) for row in frame.to_dict("records")], object)
+        for _, part in frame.groupby(labels, sort=False) if len(frame) else ():
             if part[axis].nunique() < FEWEST_X:
                 continue
             threshold = _threshold(part) if axis == "params" else None
@@ -44,6 +47,16 @@ def descent_table(evals: "DataFrame", level: float, seed: int) -> tuple[page.Htm
         "valley. Overfitting alone, a U shape, is none. Prominence is never negative and biased up."
     )
     return page.joined([page.table(headers, rows, texts=(0, 1, 2, 6)), page.paragraph(note, "note")]), found, []
+
+
+def _setting(row: dict, axis: str) -> str:
+    """What the points of one curve share: all of the configuration but the axis and what replicates differ in."""
+    found = config(row)
+    found.pop("seed", None)
+    for names in (OF_AXIS[axis], OF_REPLICATE):
+        for section, keys in names.items():
+            found[section] = {key: value for key, value in found.get(section, {}).items() if key not in keys}
+    return json.dumps([found, [str(row[name]) for name in FIXED if name != axis]], sort_keys=True)
 
 
 def _threshold(part: "DataFrame") -> float | None:

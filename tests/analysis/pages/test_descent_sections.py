@@ -1,0 +1,42 @@
+"""Which curves the report judges: runs are pooled only where nothing but the axis and the seed differs."""
+
+import json
+
+import numpy as np
+
+from analysis.pages.descent_sections import descent_table
+from tests.analysis.plain_study import tables
+
+SIZES = 1000.0 * 2 ** np.arange(8)
+PEAKED = np.array([1.6, 1.0, 0.7, 1.0, 1.5, 1.0, 0.6, 0.5])
+FALLING = np.array([1.6, 1.3, 1.1, 0.9, 0.8, 0.7, 0.6, 0.5])
+
+
+def runs(curve: np.ndarray, seed: int, **model) -> list[dict]:
+    rng = np.random.default_rng(seed)
+    return [
+        {"run_id": f"{model}{k}{seed}", "images_seen": 1000, "params": params, "seed": seed, "n_unique": 64,
+         "holdout_loss": loss + 0.01 * rng.standard_normal(),
+         "config": json.dumps({"seed": seed, "model": {"width": k, **model}, "data": {"draw": seed}})}
+        for k, (params, loss) in enumerate(zip(SIZES, curve, strict=True))
+    ]  # fmt: skip
+
+
+def test_a_planted_double_descent_is_present_and_a_fall_is_not():
+    for curve, present in ((PEAKED, True), (FALLING, False)):
+        rows = [row for seed in range(4) for row in runs(curve, seed)]
+        _, (found,), _ = descent_table(tables(rows).evals, 0.95, 0)
+        assert (found["axis"], found["n_x"], found["n_replicates"]) == ("params", 8, 4)
+        assert (found["verdict"] == "present") == present
+
+
+def test_another_topology_is_no_replicate():
+    """With attention the curve falls, without it peaks: two curves of four runs each, one of them a double descent."""
+    rows = [row for seed in range(4) for row in (*runs(PEAKED, seed), *runs(FALLING, seed, attention=True))]
+    _, found, _ = descent_table(tables(rows).evals, 0.95, 0)
+    assert [(curve["n_replicates"], curve["verdict"] == "present") for curve in found] == [(4, True), (4, False)]
+
+
+def test_too_few_sizes_are_said():
+    _, found, missing = descent_table(tables(runs(FALLING, 0)[:2]).evals, 0.95, 0)
+    assert found == [] and "it takes 3 sizes" in missing[0]

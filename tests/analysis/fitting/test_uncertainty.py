@@ -228,17 +228,20 @@ def test_runs_whose_rows_balance_give_no_interval_instead_of_one_without_width()
     assert "balance exactly" in found.message and np.isnan(p_value(found, "c", -0.4))
 
 
-def test_with_many_clusters_the_ends_are_those_of_the_draws():
-    """A line through 200 independent rows: what resampling rows estimates is White's 1980 variance, to draws' noise."""
+def test_with_many_clusters_hubers_ends_are_those_of_the_draws():
+    """A power law through 200 rows with a width beyond all residuals: resampling estimates White's 1980 variance."""
     rng = np.random.default_rng(0)
     x = np.exp(rng.uniform(0, 3, 200))
-    y = 1 + 2 * np.log(x) + 0.3 * rng.standard_normal(200)
-    result = fit(log_linear(("p",)), {"p": x}, y)
-    drawn = bootstrap(result, draws=2000).params["b_p"]
+    y = np.exp(1 - 0.5 * np.log(x) + 0.3 * rng.standard_normal(200))
+    result = fit(POWER, {"x": x}, y, loss="huber_log:10")
+    drawn = bootstrap(result, draws=2000).params["c"]
     z = np.log(x) - np.log(x).mean()
-    white = np.sqrt(np.sum(z**2 * (y - result.predict({"p": x})) ** 2)) / np.sum(z**2)
+    white = np.sqrt(np.sum(z**2 * np.log(y / result.predict({"x": x})) ** 2)) / np.sum(z**2)
     assert drawn.se == pytest.approx(white, rel=0.06)
     assert drawn.hi - drawn.lo == pytest.approx(2 * 1.96 * white, rel=0.06)
-    few = fit(log_linear(("p",)), {"p": x[:40]}, y[:40])
+    assert bootstrap(result, draws=2000).params != by_run(result).params
+    few = fit(POWER, {"x": x[:40]}, y[:40], loss="huber_log:10")
     assert bootstrap(few, draws=2000).params == by_run(few).params
     assert bootstrap(result, draws=100).params == by_run(result).params  # too few draws for a tail
+    squares = fit(POWER, {"x": x}, y, loss="lsq_log")
+    assert bootstrap(squares, draws=300).params == by_run(squares).params

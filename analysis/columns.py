@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scaling import schema
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -21,6 +23,9 @@ DECIMAL = re.compile(r"\s*\"?[+-]?\d*([.,])\d+([eE][+-]?\d+)?\"?\s*")
 class TableError(ValueError):
     """A table that cannot be used; the message names file, column, row and remedy."""
 
+    def __init__(self, message: str):
+        super().__init__(schema.printable(message))
+
 
 def read_table(path: Path | str) -> "DataFrame":
     """Any csv (comma, semicolon or tab; a byte-order mark is skipped) or parquet file; raises TableError."""
@@ -31,7 +36,7 @@ def read_table(path: Path | str) -> "DataFrame":
         raise TableError(f"{path}: no such file; give a .csv or .parquet table")
     try:
         if path.suffix == ".parquet":
-            return _well_named(pandas.read_parquet(path), path)
+            return _well_named(_from_parquet(path), path)
         separator, decimal = _dialect(path)
         header = pandas.read_csv(path, sep=separator, header=None, nrows=1, dtype=str, encoding="utf-8-sig")
         names = [str(name).strip() for name in header.iloc[0].dropna()]
@@ -52,6 +57,16 @@ def read_table(path: Path | str) -> "DataFrame":
         raise TableError(
             f"{path}: not a readable table ({reason}); save it as csv with one header line, or parquet"
         ) from None
+
+
+def _from_parquet(path: Path) -> "DataFrame":
+    """Raises ValueError: what pandas noted in the file beside its columns may be damaged in any way."""
+    try:
+        return schema.read_parquet(path, follow=True, threads=True).to_pandas()
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def _well_named(frame: "DataFrame", path: Path) -> "DataFrame":

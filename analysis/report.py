@@ -21,8 +21,11 @@ from analysis.pages import (
 )
 from analysis.summary import StudyFit, last_evaluations, study_fits, varied_keys
 from analysis.table import Tables, load
+from scaling import schema
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from analysis.plots import ReportFigure
 
 DRAWS = 500  # bootstrap draws of a fit
@@ -89,6 +92,7 @@ def _saved(figure: "ReportFigure", folder: Path) -> tuple[str, bytes]:
     from matplotlib import rc_context
 
     data = {}
+    _show_as_written(figure.figure)
     with rc_context({"svg.hashsalt": figure.name}):  # the same figure gives the same bytes
         for kind in ("png", "svg"):
             stream = io.BytesIO()
@@ -99,6 +103,22 @@ def _saved(figure: "ReportFigure", folder: Path) -> tuple[str, bytes]:
             figure.figure.set_layout_engine("none")  # the layout is made once, for both formats
             (folder / f"{figure.name}.{kind}").write_bytes(data[kind])
     return ("png", data["png"]) if figure.name in PHOTOGRAPHS else ("svg+xml", data["svg"])
+
+
+def _show_as_written(figure: "Figure") -> None:
+    """A `$` in a name from the data is a dollar, no formula; only the numbers of an axis are set as such."""
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+    numbers: set[int] = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if not isinstance(axis.get_major_formatter(), (FixedFormatter, FuncFormatter)):  # these hold texts
+            labels = [*axis.get_ticklabels(), *axis.get_ticklabels(minor=True), axis.offsetText]
+            numbers |= set(map(id, labels))
+    for said in figure.findobj(Text):
+        if id(said) not in numbers:
+            said.set_parse_math(False)
+            said.set_text("\n".join(map(schema.printable, said.get_text().split("\n"))))  # an SVG holds no escape codes
 
 
 def _page(

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
 REQUIRED = ("run_id", "images_seen", "params")  # of evals; every other column may be missing, which is said
 FORMATS = (".parquet", ".csv", ".tsv")
+DEEPEST = 8  # a configuration has sections in sections, and lists of pairs
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ def validated(frame: "DataFrame", table: str, where: str) -> tuple["DataFrame", 
     checked = pandas.DataFrame(kept, columns=names)
     _check_counts(checked, columns, where)
     _check_versions(checked, where)
+    if "config" in names:
+        _check_configs(checked, where)
     if checked.duplicated(list(schema.KEYS[table])).any():
         row = int(np.flatnonzero(checked.duplicated(list(schema.KEYS[table])))[0])
         key = ", ".join(f"{k}={checked[k][row]}" for k in schema.KEYS[table])
@@ -115,6 +117,28 @@ def _check_counts(frame: "DataFrame", columns: Sequence[schema.Column], where: s
             )
 
 
+def _check_configs(frame: "DataFrame", where: str) -> None:
+    """Raises TableError where a configuration is no JSON object of sections."""
+    for text in frame["config"].dropna().unique():
+        try:
+            found = schema.parse_json(text)
+            sections = [found, *(found[name] for name in ("data", "model", "train", "evaluate") if name in found)]
+            if not all(isinstance(section, dict) for section in sections) or not _shallow(found):
+                raise ValueError("not an object of sections")
+        except (ValueError, TypeError) as error:
+            row = int(np.flatnonzero(frame["config"] == text)[0])
+            raise TableError(
+                f"{where}: row {row} has a config that is none ({error}); correct it, or leave the cell empty"
+            ) from None
+
+
+def _shallow(tree: object, most: int = DEEPEST) -> bool:
+    """Whether lists and objects are nested at most so deeply."""
+    if not isinstance(tree, (dict, list)):
+        return True
+    return most > 0 and all(_shallow(one, most - 1) for one in (tree.values() if isinstance(tree, dict) else tree))
+
+
 def _check_versions(frame: "DataFrame", where: str) -> None:
     for name in ("schema_version", "science_version"):
         versions = sorted(frame[name].dropna().unique()) if name in frame.columns else []
@@ -143,11 +167,13 @@ def _from_runs(folders: Sequence[Path]) -> tuple[dict[str, "DataFrame"], dict, d
             continue
         for name in rows:
             rows[name] += found[name]
+        if (folder / "images.parquet").is_symlink():
+            raise TableError(f"{folder / 'images.parquet'}: a symbolic link; put the file itself in its place")
         if (folder / "images.parquet").exists():
             images.append(read_table(folder / "images.parquet"))
-        arrays = _arrays(folder / "samples.npz")
+        kept = (*schema.GALLERY, *schema.PROMPT_GALLERY)
+        arrays = _arrays(folder / "samples.npz", (*kept, *schema.IMAGE_GALLERY))
         if arrays:
-            kept = (*schema.GALLERY, *schema.PROMPT_GALLERY)
             gallery[str(found["evals"][0]["run_id"])] = {name: arrays[name] for name in kept if name in arrays}
             pixels |= _pixels(arrays, folder / "samples.npz")
     frames = {name: pandas.DataFrame(some) for name, some in rows.items()}
@@ -170,19 +196,15 @@ def _from_tables(path: Path) -> tuple[dict[str, "DataFrame"], dict, dict, list[s
     return frames, gallery, _pixels(arrays, path / "gallery.npz"), []
 
 
+def _arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    try:
+        return schema.arrays(path, names)
+    except schema.SchemaError as error:
+        raise TableError(str(error)) from None
+
+
 def _pixels(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
     ids, pixels = (arrays.get(name, ()) for name in schema.IMAGE_GALLERY)
     if len(ids) != len(pixels):
         raise TableError(f"{path}: {len(ids)} image_ids for {len(pixels)} image_pixels; collect the runs again")
     return dict(zip(map(str, ids), pixels, strict=True))
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an npz file, an empty dict where there is none; nothing is unpickled."""
-    if not path.exists():
-        return {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
-        raise TableError(f"{path}: no readable arrays ({error}); remove the file, or evaluate the run again") from None

@@ -15,10 +15,13 @@ from pathlib import Path
 import torch
 
 from benchmarks.table import Row
-from scaling.code_version import code_version
+from scaling.code_version import commit
 from scaling.sweep.machine import cores
 
-OURS = ("lightning", "workers", "warm_worker", "evaluation_share", "instruments", "fits", "report")
+OURS = (
+    "lightning", "step", "workers", "warm_worker", "evaluation_share", "instruments", "forecast", "scale",
+    "fits", "report",
+)  # fmt: skip
 PEERS = ("peers", "neighbors")
 RESULTS = Path(__file__).parent / "results" / "speed.md"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -67,7 +70,7 @@ def report(rows: list[Row], peers: Path) -> str:
             [str(peers), "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True
         )
         versions += f" (beside others' code {theirs.stdout.strip()})"
-    machine = f"{cores()} cores, {cpu()}, {versions}, Python {platform.python_version()}, code {code_version()}"
+    machine = f"{cores()} cores, {cpu()}, {versions}, Python {platform.python_version()}, code {commit()}"
     table = "\n".join(f"| {line} |" for line in head + [row.line() for row in rows])
     made = "Written by `python -m benchmarks`: medians, ratios from interleaved pairs, one thread a process."
     return f"# Speed\n\n{made}\n\n{table}\n\n{machine}\n"

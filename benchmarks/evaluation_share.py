@@ -35,9 +35,9 @@ def share(width: int, repeats: int) -> tuple[float, str]:
         with RunStore.open(config) as store:
             bench = Bench.of(config, data, subject.images, CPU)
             laboratory = Laboratory(config, data, bench, store, subject.denoiser())
-            weights, evaluating, stepping = subject.module(n_steps).measured_weights(), [], []
+            weights, evaluating, stepping = subject.member(n_steps).measured_weights(), [], []
             for repeat in range(repeats + 1):
-                stepping.append(subject.bare_seconds(STEPS) / STEPS)
+                stepping.append(subject.module_seconds(STEPS) / STEPS)
                 started = time.monotonic()
                 laboratory(repeat, weights, sums, sums)
                 evaluating.append(time.monotonic() - started)

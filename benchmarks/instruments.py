@@ -38,7 +38,7 @@ def rows(width: int, repeats: int) -> list[Row]:
     bench, denoiser = Bench.of(config, data, subject.images, CPU), subject.denoiser().eval()
     evaluations = len(evaluation_steps(config.evaluate, config.train, data.n_train))
     n_steps = total_steps(config.train, data.n_train)
-    step = median(subject.bare_seconds(STEPS) / STEPS for _ in range(repeats))
+    step = median(subject.module_seconds(STEPS) / STEPS for _ in range(repeats))
     made = []
     for name, measures in TOGETHER.items():
         asked, seconds = config.evaluate.model_copy(update={"measures": measures}), []

@@ -1,14 +1,10 @@
-"""The same training twice: under Lightning as scaling.training.run does it, and as a bare loop. Seconds of each."""
+"""The same training three ways: a loop as somebody would write it, our module's steps alone, and under Lightning."""
 
-import tempfile
 import time
 import warnings
-from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
 
-from scaling.checkpoints import Checkpoints
 from scaling.config import build
 from scaling.data.batches import Batches
 from scaling.data.sources import load_images
@@ -18,8 +14,11 @@ from scaling.diffusion.loss import weighted_loss
 from scaling.fields import ExperimentConfig
 from scaling.training.data import StepData
 from scaling.training.evaluate import EvaluateCallback, Stopping
-from scaling.training.module import DenoiserModule, ema_keep, learning_rate
-from scaling.training.run import _trainer, make_denoiser
+from scaling.training.member import Member, ema_keep, learning_rate
+from scaling.training.module import DenoiserModule
+from scaling.training.run import trainer
+from scaling.training.session import make_denoiser
+from scaling.training.watch import Watch
 
 CPU = torch.device("cpu")
 
@@ -31,11 +30,12 @@ class Deaf(Stopping):
         pass
 
 
-class Timed(EvaluateCallback):
-    """The callback of a run, which also knows when the last step ended."""
+class Unmeasured(Watch):
+    """A run that is not measured, shown or kept, and ends with its last step."""
 
-    def on_train_end(self, trainer: pl.Trainer, module: DenoiserModule) -> None:
-        self.seconds = time.monotonic() - self.started
+    def __init__(self, member: Member) -> None:
+        nothing = dict(steps=[], measured=[], measure=lambda *_: {}, checkpoints=None, progress=lambda state: None)
+        super().__init__(member, **nothing)
 
 
 def experiment(width: int) -> ExperimentConfig:
@@ -60,9 +60,9 @@ class Subject:
         sized = dict(seed=self.config.seed, batch_size=train.batch_size)
         return Batches(self.data, **sized, sigma=train.sigma, noise_draws=self.config.data.noise_draws, device=CPU)
 
-    def module(self, steps: int) -> DenoiserModule:
+    def member(self, steps: int) -> Member:
         width = self.config.model.width
-        return DenoiserModule(self.denoiser(), self.batches(), self.config.train, width=width, total_steps=steps)
+        return Member(self.denoiser(), self.batches(), self.config.train, width=width, total_steps=steps)
 
     def bare_seconds(self, steps: int) -> float:
         """A loop as somebody would write it: batch, loss, backward, AdamW, average of the weights."""
@@ -83,17 +83,35 @@ class Subject:
             torch._foreach_lerp_(average, [weight.detach() for weight in weights], 1 - ema_keep(train.ema, step + 1))
         return time.monotonic() - started
 
+    def module_seconds(self, steps: int) -> float:
+        """Our module's steps without Lightning."""
+        member = self.member(steps)
+        module = DenoiserModule([member])
+        optimizer = module.configure_optimizers()
+        started = time.monotonic()
+        for step in range(steps):
+            optimizer.param_groups[0]["lr"] = member.rate()
+            loss = module.training_step(step)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            member.advance()
+        return time.monotonic() - started
+
     def lightning_seconds(self, steps: int) -> float:
-        """The same steps in our module under our trainer and callback, from the first to the last, no evaluation.
+        """The same under our trainer and callback, from the first step to the last.
 
         What the trainer needs before its first step is counted by warm_worker.py.
         """
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        watch, took = Unmeasured(self.member(steps)), []
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="pytorch_lightning")
-            callback = Timed(
-                steps=[], measured=set(), measure=lambda *_: {}, checkpoints=Checkpoints(Path(folder)),
-                checkpoint_every=self.config.runtime.checkpoint_every, progress=lambda state: None, stopping=Deaf(),
-            )  # fmt: skip
-            trainer = _trainer(self.config, CPU, callback, steps)
-            trainer.fit(self.module(steps), datamodule=StepData(0, steps))
-        return callback.seconds
+            callback = EvaluateCallback(
+                [watch],
+                checkpoint_every=self.config.runtime.checkpoint_every,
+                stopping=Deaf(),
+                ended=lambda watch, error: took.append(watch.training_seconds),
+            )
+            run = trainer(self.config, CPU, callback, steps)
+            run.fit(DenoiserModule([watch.member]), datamodule=StepData(steps))
+        return took[0]

@@ -8,7 +8,7 @@ dimensions, the one whose number of parameters is nearest to ours is taken.
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from denoising_diffusion_pytorch import GaussianDiffusion, Unet
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from benchmarks.loops import Subject, experiment
 from benchmarks.table import Row, spread
-from scaling.diffusion.loss import weighted_loss
 from scaling.models.ladder import count_params
+from scaling.training.module import DenoiserModule
 
 DIMS = range(8, 98, 2)  # their embedding of time wants even ones
 
@@ -26,9 +26,9 @@ def theirs(dim: int) -> Unet:
     return Unet(dim=dim, dim_mults=(1, 2), channels=1)
 
 
-def loop(network: nn.Module, loss: Callable[[int], Tensor]) -> Callable[[int], float]:
-    """A function steps -> seconds that goes on training `network` by Adam."""
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+def loop(weights: Iterable[nn.Parameter], loss: Callable[[int], Tensor]) -> Callable[[int], float]:
+    """A function steps -> seconds that goes on training these weights by Adam."""
+    optimizer = torch.optim.Adam(weights, lr=1e-4)
 
     def seconds(steps: int) -> float:
         started = time.monotonic()
@@ -42,19 +42,19 @@ def loop(network: nn.Module, loss: Callable[[int], Tensor]) -> Callable[[int], f
 
 
 def our_loop(subject: Subject) -> tuple[int, Callable[[int], float]]:
-    denoiser, batches = subject.denoiser(), subject.batches()
+    member = subject.member(1)
+    module = DenoiserModule([member])
 
     def loss(step: int) -> Tensor:
-        batch = batches.at(step)
-        denoised = denoiser(batch.clean + batch.sigma[:, None, None, None] * batch.noise, batch.sigma, batch.labels)
-        return weighted_loss(denoised, batch.clean, batch.sigma, denoiser.sigma_data).mean()
+        member.step = step
+        return module.training_step(0)
 
-    return count_params(denoiser.network), loop(denoiser, loss)
+    return member.weights.numel(), loop([member.weights], loss)
 
 
 def their_loop(dim: int, size: int, clean: Tensor) -> tuple[int, Callable[[int], float]]:
     diffusion = GaussianDiffusion(theirs(dim), image_size=size)
-    return count_params(diffusion.model), loop(diffusion, lambda step: diffusion(clean))
+    return count_params(diffusion.model), loop(diffusion.parameters(), lambda step: diffusion(clean))
 
 
 def main() -> None:

@@ -2,20 +2,19 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.warm_worker [--runs 6]
 
-Tiny runs go through scaling.sweep.worker.run_cell. Taken off the clock: their steps at the speed of a bare loop, and
+Tiny runs go through scaling.sweep.worker.outcome. Taken off the clock: their steps at the speed of a bare loop, and
 the time inside measure(). What stays: reading the configuration, data, locks, Lightning's start, checkpoints, records.
 """
 
 import argparse
 import tempfile
 import time
-from multiprocessing import Pipe
 from statistics import median
 
 from benchmarks.loops import Subject
 from benchmarks.table import Row
 from scaling.config import build
-from scaling.sweep.worker import run_cell
+from scaling.sweep.worker import outcome
 from scaling.training import laboratory
 from scaling.training.points import total_steps
 
@@ -48,12 +47,10 @@ class Clock:
 
 def run(out: str, seed: int) -> tuple[float, float]:
     """Seconds of one run, and those of them inside the instruments."""
-    ours, theirs = Pipe()
     laboratory.measure = clock = Clock(getattr(laboratory.measure, "function", laboratory.measure))
     started = time.monotonic()
-    kind, content = run_cell(build(tree(out, seed)), theirs)
+    kind, content = outcome(build(tree(out, seed)))
     seconds = time.monotonic() - started
-    ours.close(), theirs.close()
     if kind != "done":
         raise SystemExit(f"the run was {kind}: {content}")
     return seconds, clock.seconds
@@ -69,7 +66,7 @@ def main() -> None:
         steps = total_steps(subject.config.train, subject.data.n_train)
         overheads = []
         for seed in range(1, asked.runs + 1):
-            stepping = subject.bare_seconds(steps)
+            stepping = subject.module_seconds(steps)
             seconds, measuring = run(out, seed)
             overheads.append(seconds - measuring - stepping)
             inside = f"measuring {measuring:.3f}, {steps} steps {stepping:.3f}"

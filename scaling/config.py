@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cache
+from pathlib import Path
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
@@ -20,17 +21,24 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from scaling import sizes
-from scaling.fields import ExperimentConfig
+from scaling.fields import ExperimentConfig, exact_fraction
+from scaling.limits import Refused, parse_yaml, printable, read_yaml
 
 SCIENCE_VERSION = 2  # raised when a configuration field is added or a recorded number changes its meaning
 TRAINING_VERSION = 1  # raised only when training itself changes
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
-register_type(Fraction, str, lambda value: Fraction(str(value)))
+register_type(Fraction, str, exact_fraction)
+
+TEXT_CHARACTERS = 4_096  # of a path or a name: as the system's own
+SHORT = 1_000  # characters that cannot nest deeply enough to matter
 
 
 class ConfigError(ValueError):
     """One line for the user: the key, the value, what is allowed."""
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
 
 
 PURPOSE = """Train and measure one small diffusion model. Example:
@@ -74,18 +82,67 @@ def _files_first(flags: list[str]) -> list[str]:
 def given(argv: Sequence[str], program: str = "scaling.train") -> dict:
     """What YAML files and flags say, as a nested mapping without the defaults; raises ConfigError."""
     flags = _files_first([re.sub(r"=None$", "=null", flag) for flag in argv])  # W&B writes None where YAML says null
+    _refuse_traps(flags)
     try:
         tree = _parser(program).parse_args(flags, defaults=False).as_dict()
     except ArgumentError as error:
         raise ConfigError(_line_for(str(error))) from None
+    except (ValueError, RecursionError, OSError) as error:  # jsonargparse lets some of PyYAML's own pass
+        raise ConfigError(f"{_cut(' '.join(flags))}: not read ({' '.join(str(error).split())})") from None
     tree.pop("config", None)
     return tree
+
+
+def _refuse_traps(flags: Sequence[str]) -> None:
+    """Raises ConfigError on what jsonargparse would expand, follow or wait for without end: it reads a file where a
+    section stands (--data=FILE), and its fast YAML reader knows no limit of depth or aliases."""
+    rest = iter(flags)
+    for flag in rest:
+        key, equals, value = flag.removeprefix("--").partition("=")
+        try:
+            if key == "config":
+                _refuse_other_files("", _file_or_text(value if equals else next(rest, "")))
+            elif key in sections():
+                _refuse_other_files(f"{key}.", {key: parse_yaml(value if equals else next(rest, ""))})
+            elif len(value) > SHORT or "!" in value or re.search(r"&\S.*\*\S", value, re.DOTALL):
+                parse_yaml(value)
+        except Refused as error:
+            raise ConfigError(f"{key}={_cut(value)}: {error}") from None
+
+
+def _cut(value: object) -> str:
+    """A value in an error, short enough to leave room for what is wrong with it."""
+    try:
+        return printable(str(value), 200)
+    except RecursionError:
+        return f"a {type(value).__name__} nested too deeply"
+
+
+def _file_or_text(value: str) -> object:
+    try:
+        return read_yaml(Path(value))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, Refused):
+            raise
+        return parse_yaml(value)  # jsonargparse takes YAML itself, too; what is neither it names
+
+
+def _refuse_other_files(place: str, tree: object) -> None:
+    for name, value in tree.items() if isinstance(tree, Mapping) else ():
+        key = f"{place}{name}" if not place.startswith(f"{name}.") else name
+        if key in sections():
+            if value is not None and not isinstance(value, Mapping):
+                raise ConfigError(f"{key}={_cut(value)}: a section, so give its keys, as {key}: {{…}}")
+            _refuse_other_files(f"{key}.", value)
 
 
 def build(tree: Mapping[str, object]) -> ExperimentConfig:
     """The resolved configuration of a nested mapping; raises ConfigError naming key, value and what is allowed."""
     try:
+        _refuse_odd_texts(tree)
         return resolve(ExperimentConfig.model_validate(tree))
+    except ConfigError:
+        raise
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -94,9 +151,21 @@ def build(tree: Mapping[str, object]) -> ExperimentConfig:
             raise ConfigError(unknown_key(".".join(str(part) for part in first["loc"]))) from None
         message = first["msg"].removeprefix("Value error, ")
         about_key = first["type"] == "value_error" and re.match(r"[a-z_.]+=", message)
-        raise ConfigError(message if about_key else f"{key}={first['input']}: {message}") from None
+        raise ConfigError(message if about_key else f"{key}={_cut(first['input'])}: {message}") from None
     except ValueError as error:  # no rung for model.params
         raise ConfigError(str(error)) from None
+
+
+def _refuse_odd_texts(tree: object, key: str = "") -> None:
+    """A name with a NUL, a line break or a bidi mark in it stands for another one in every file and on every screen."""
+    if isinstance(tree, Mapping):
+        for name, value in tree.items():
+            _refuse_odd_texts(value, f"{key}.{name}".lstrip("."))
+    elif isinstance(tree, str):
+        if len(tree) > TEXT_CHARACTERS:
+            raise ConfigError(f"{key}: {len(tree):,} characters; a path or name has up to {TEXT_CHARACTERS:,}")
+        if printable(tree, TEXT_CHARACTERS) != tree:
+            raise ConfigError(f"{key}={_cut(tree)}: control characters or surrogates; rename it")
 
 
 def put(tree: Mapping[str, object], key: str, value: object) -> dict:
@@ -161,10 +230,11 @@ def _line_for(message: str) -> str:
     value = re.findall(r"(?:Got|Given) value: (.*)", message)
     if found and value and found[1] in keys():
         try:
-            build(put({}, found[1], yaml.safe_load(value[-1])))
-        except (ConfigError, yaml.YAMLError) as error:
+            build(put({}, found[1], parse_yaml(value[-1])))
+        except (ConfigError, Refused) as error:
             return " ".join(str(error).split())
-        return f"{found[1]}={value[-1]}: not written as its type wants (whole numbers without exponent, lists as [a,b])"
+        wanted = "whole numbers without exponent, lists as [a,b]"
+        return f"{found[1]}={_cut(value[-1])}: not written as its type wants ({wanted})"
     return " ".join(message.split())
 
 
@@ -196,6 +266,18 @@ def _digest(text: str, version: int) -> str:
 def run_id(config: ExperimentConfig) -> str:
     """First 12 hex digits of SHA-256 over the canonical configuration and SCIENCE_VERSION."""
     return _digest(canonical(config), SCIENCE_VERSION)
+
+
+def canonical_section(config: ExperimentConfig, name: str) -> str:
+    """What `canonical` says of one section of a resolved configuration."""
+    tree = getattr(config, name).model_dump(mode="json")
+    return json.dumps(tree, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def run_id_of(seed: int, sections: Mapping[str, str]) -> str:
+    """The run_id of `canonical_section` by name of section, for many configurations that share them."""
+    parts = {**sections, "seed": str(seed)}
+    return _digest("{" + ",".join(f'"{name}":{parts[name]}' for name in sorted(parts)) + "}", SCIENCE_VERSION)
 
 
 def cell_id(config: ExperimentConfig) -> str:

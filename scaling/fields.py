@@ -3,21 +3,39 @@
 A field added or a default changed is a new SCIENCE_VERSION (scaling.config).
 """
 
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from scaling import sizes
 
+FRACTION = re.compile(r"[+-]?[\d.]{1,400}(/\d{1,400}|[eE][+-]?\d{1,3})?", re.ASCII)  # 1e-999999999 fills the memory
 
-def _fraction(value: object) -> object:
+
+def exact_fraction(value: object) -> object:
     """Decimal text, not binary: 0.1 is 1/10. What is no number is left for the type check to name."""
-    return Fraction(str(value)) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else value
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return value
+    try:
+        return Fraction(FRACTION.fullmatch(str(value).strip())[0])
+    except (ValueError, TypeError, ZeroDivisionError):
+        raise ValueError("write a number as 0.1, 1/10 or 1e-3") from None
 
 
-Exact = Annotated[Fraction, BeforeValidator(_fraction), PlainSerializer(str)]
+def _folder(path: str) -> str:
+    """Locks are names made by exclusive creation, results appended lines and renamed files: object stores have none."""
+    if "://" in path:
+        raise ValueError(
+            "runs need a folder with file locks, rename and append, which no URL of an object store has; "
+            "give a (shared) folder's path and copy finished runs there (docs/cluster.md)"
+        )
+    return path
+
+
+Exact = Annotated[Fraction, BeforeValidator(exact_fraction), PlainSerializer(str)]
 Share = Annotated[Exact, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -96,9 +114,9 @@ class DataConfig(Section):
     """height = width in pixels; images are resized to it"""
     channels: Literal[1, 3] | None = None
     """1 grey, 3 colour; null = as the source"""
-    n_unique: Annotated[int, Field(ge=2)] | None = None
+    n_unique: Annotated[int, Field(ge=2, le=2 * 10**9)] | None = None
     """unique training images (256 if neither is given)"""
-    n_train: Annotated[int, Field(ge=2)] | None = None
+    n_train: Annotated[int, Field(ge=2, le=10**10)] | None = None
     """training images, copies included; given exactly when duplication.fix = n_train"""
     holdout: Annotated[int, Field(ge=2)] = 256
     """held-out images"""
@@ -265,7 +283,7 @@ class EvaluateConfig(Section):
 
 
 class RuntimeConfig(Section):
-    out: str = "runs"
+    out: Annotated[str, AfterValidator(_folder)] = "runs"
     """folder of the run folders"""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
@@ -273,14 +291,16 @@ class RuntimeConfig(Section):
     """CPU threads of this process; results depend on it in the last bits"""
     compile: bool = False
     """torch.compile the network (worth it on GPU only)"""
-    logger: Literal["none", "wandb"] = "none"
-    """wandb: show the run there too; what is true stays in the run folder"""
+    logger: Literal["auto", "none", "wandb"] = "auto"
+    """wandb: show the run there too (auto: under a W&B agent); what is true stays in the run folder"""
     wandb_mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     """auto: online where a key is found, else offline"""
     progress: bool = True
     """show progress"""
     checkpoint_every: Annotated[float, Field(gt=0)] = 60.0
     """seconds between checkpoints"""
+    other_code: bool = False
+    """go on with a run that another version of the code began: its records then come from both, each names its own"""
 
 
 class ExperimentConfig(Section):

@@ -1,9 +1,21 @@
 """One writer a run folder: an exclusive lock with host, pid and heartbeat, taken over from a dead process.
 
 lock.json is made by an atomic link. Who finds it taken judges its owner: of the same machine by pid and process start
-time (a pid given out again is another process), of another machine by the age of the heartbeat, the file's mtime.
-Judging and replacing happen under a kernel lock on lock.guard, so of two that find a dead owner exactly one wins. A
-heartbeat touches the owner's own file, never the name: an owner that was taken over notices and cannot revive itself.
+time (a pid given out again is another process), of another machine by its heartbeat, the file's mtime. Judging and
+replacing happen under a kernel lock on lock.guard, so of two that find a dead owner exactly one wins. A heartbeat
+touches the owner's own file, never the name: an owner that was taken over notices and cannot revive itself.
+
+Clocks. No host's clock is asked. Heartbeats are written and judged by the clock of the file system (over NFS the
+server's). It too may jump, so an owner whose heartbeat looks too old, or lies in the future, is only suspected: its
+lock is taken over after it did not change for WATCH_SECONDS of this process's own monotonic clock.
+
+What is relied on of a network file system (NFSv3 and v4 as Linux mounts them; docs/cluster.md):
+- link(2) fails where the name exists, also across hosts. A reply that got lost is asked again: the link count decides.
+- open(2) asks the server for the file's present attributes (close-to-open consistency; not under `nocto`), so owners
+  and one's own lock are looked at by opening, never by a cached stat.
+- flock(2) reaches the server (Linux passes it on as a lock of the whole file; not under `nolock` or `local_lock`).
+  Where it is missing, taking a lock is an error. Where it is local, two hosts that take over the same dead owner in
+  the same instant may both believe that they did: the name belongs to one, and the other ends at its next write.
 """
 
 import fcntl
@@ -18,8 +30,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from scaling.atomic import TEMPORARY
+from scaling.limits import parse_json
+
 HEARTBEAT_SECONDS = 10.0
-STALE_SECONDS = 120.0  # a foreign owner without heartbeat for so long is dead
+STALE_SECONDS = 120.0  # a foreign owner without heartbeat for so long is suspected; longer than NFS caches attributes
+WATCH_SECONDS = 30.0  # and dead if it stays so: three heartbeats
 
 
 class Held(RuntimeError):
@@ -36,6 +52,7 @@ class Owner(NamedTuple):
     pid: int
     started: int | None  # clock ticks after boot; None where the system does not tell
     alive: bool
+    heartbeat: tuple[int, int] = (0, 0)  # inode and mtime in ns of the lock: they change with every sign of life
 
 
 def _machine() -> str:
@@ -58,7 +75,8 @@ def process_started(pid: int) -> int | None:
 
 def _process_lives(pid: int, started: int | None) -> bool:
     if Path("/proc/self/stat").exists():
-        return process_started(pid) is not None and process_started(pid) == started
+        now = process_started(pid)
+        return now is not None and now == started
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -68,30 +86,74 @@ def _process_lives(pid: int, started: int | None) -> bool:
     return True
 
 
+def _temporary(folder: Path, purpose: str) -> Path:
+    """A name of this thread's own; what a killed process leaves under it is removed by the run's next writer."""
+    return folder / f".{purpose}.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}{TEMPORARY}"
+
+
+def file_clock(folder: Path) -> float:
+    """The time by the clock of the file system, which also stamps the heartbeats; this host's where it is read-only."""
+    beside = _temporary(folder, "clock")
+    try:
+        descriptor = os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+    except OSError:
+        return time.time()
+    try:
+        os.utime(descriptor)
+        return os.fstat(descriptor).st_mtime
+    finally:
+        os.close(descriptor)
+        beside.unlink(missing_ok=True)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe in a folder from elsewhere would be waited for
+
+
 def owner(folder: Path, now: float | None = None) -> Owner | None:
     """Who holds (or, not alive, left behind) the lock of this run folder; None where there is no lock.
 
-    now: the file system's clock, by which heartbeats are judged; this machine's where it is not given.
+    now: the file system's clock, for somebody who looks at many folders; asked for here where it is not given.
     """
-    path = folder / "lock.json"
     try:
-        with open(path, "rb") as file:
-            beat, content = os.fstat(file.fileno()).st_mtime, json.load(file)
-        host, machine, pid, started = (content[name] for name in ("host", "machine", "pid", "started"))
-    except FileNotFoundError:
+        with open(folder / "lock.json", "rb", opener=_without_waiting) as file:
+            stat, text = os.fstat(file.fileno()), file.read(10_000)
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    heartbeat = stat.st_ino, stat.st_mtime_ns
+    try:
+        content = parse_json(text or b"")  # a pipe gives None
+        host, machine, pid, started = (content[name] for name in ("host", "machine", "pid", "started"))
+        if type(pid) is not int:
+            raise TypeError(f"pid={pid!r}")
     except (ValueError, KeyError, TypeError):  # not written by this module: nobody alive will ever refresh it
         host, machine, pid, started = "an unknown host", "", 0, None
     if machine == _machine():
-        return Owner(host, machine, pid, started, _process_lives(pid, started))
-    return Owner(host, machine, pid, started, (time.time() if now is None else now) - beat <= STALE_SECONDS)
+        return Owner(host, machine, pid, started, _process_lives(pid, started), heartbeat)
+    age = (file_clock(folder) if now is None else now) - stat.st_mtime
+    return Owner(host, machine, pid, started, -HEARTBEAT_SECONDS <= age <= STALE_SECONDS, heartbeat)
+
+
+def _watch(folder: Path, suspect: Owner) -> None:
+    """Returns when nothing came of a suspected owner for WATCH_SECONDS, or its lock is another's or gone."""
+    end = time.monotonic() + WATCH_SECONDS
+    while time.monotonic() < end:
+        time.sleep(min(1.0, WATCH_SECONDS / 10))
+        found = owner(folder, now=0)
+        if found is None or found.heartbeat != suspect.heartbeat:
+            return
 
 
 @contextmanager
 def _guard(folder: Path) -> Iterator[None]:
     """The short critical section around judging and replacing a lock; the kernel ends it with the process."""
-    with open(folder / "lock.guard", "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    path = folder / "lock.guard"
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            why = f"{error.strerror}: this file system has no file locks (flock); mount it with them"
+            raise OSError(error.errno, why, str(path)) from error
         yield
 
 
@@ -106,8 +168,28 @@ class Lock:
 
     @classmethod
     def take(cls, folder: Path) -> "Lock":
-        """Raises Held if its owner lives, OSError where the folder is not writable or has no file locks."""
-        beside = folder / f".lock.{os.getpid()}.{threading.get_ident()}"
+        """Raises Held if its owner lives, OSError where the folder is not writable or has no file locks.
+
+        Returns at once, but where an owner on another machine seems dead: it is watched first.
+        """
+        watched: Owner | None = None
+        while True:
+            with _guard(folder):
+                found = owner(folder)
+                if found is not None and found.alive:
+                    raise Held(found)
+                here = found is None or found.machine == _machine()
+                if here or (watched is not None and watched.heartbeat == found.heartbeat):
+                    return cls._made(folder)
+            if watched is not None and found.heartbeat != watched.heartbeat:
+                raise Held(found)  # a sign of life, whatever the clocks say
+            _watch(folder, found)
+            watched = found
+
+    @classmethod
+    def _made(cls, folder: Path) -> "Lock":
+        """A new lock in place of what is there; called under the guard."""
+        path, beside = folder / "lock.json", _temporary(folder, "lock")
         content = {
             "host": socket.gethostname(),
             "machine": _machine(),
@@ -117,18 +199,18 @@ class Lock:
         descriptor = os.open(beside, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o644)
         try:
             os.write(descriptor, json.dumps(content).encode())
-            with _guard(folder):
-                found = owner(folder, now=os.fstat(descriptor).st_mtime)
-                if found is not None and found.alive:
-                    raise Held(found)
-                (folder / "lock.json").unlink(missing_ok=True)
-                os.link(beside, folder / "lock.json")  # fails where a host that shares no file locks came first
+            path.unlink(missing_ok=True)
+            try:
+                os.link(beside, path)
+            except FileExistsError:  # a host that shares no file locks came first, or the server's answer got lost
+                if not _same(path, descriptor):
+                    raise Held(owner(folder)) from None
         except BaseException:
             os.close(descriptor)
             raise
         finally:
             beside.unlink(missing_ok=True)
-        lock = cls(folder / "lock.json", descriptor, threading.Event())
+        lock = cls(path, descriptor, threading.Event())
         lock._heart = threading.Thread(target=lock._beat, daemon=True, name="heartbeat")
         lock._heart.start()
         return lock
@@ -136,25 +218,38 @@ class Lock:
     def _beat(self) -> None:
         while not self._released.wait(HEARTBEAT_SECONDS):
             with suppress(OSError):  # a network file system may fail for a moment: the next beat comes in seconds
-                os.utime(self.descriptor)
+                os.utime(self.descriptor)  # "now" of the file system's clock
 
     def held(self) -> bool:
         """False once it was released, or another took over since this process stood still for too long."""
-        if self._released.is_set():
-            return False
-        try:
-            return os.path.samestat(os.stat(self.path), os.fstat(self.descriptor))
-        except FileNotFoundError:
-            return False
+        return not self._released.is_set() and _same(self.path, self.descriptor)
 
     def release(self) -> None:
         """Safe to repeat. A lock that another took over is left to it."""
         if self._released.is_set():
             return
-        if self.path.parent.exists():  # the user may have removed the run folder meanwhile
-            with _guard(self.path.parent):
+        try:
+            with suppress(FileNotFoundError), _guard(self.path.parent):  # the run folder may have been removed
                 if self.held():
                     self.path.unlink()
-        self._released.set()
-        self._heart.join()  # before its descriptor may become another file's
-        os.close(self.descriptor)
+        finally:
+            self._released.set()
+            self._heart.join()  # before its descriptor may become another file's
+            os.close(self.descriptor)
+
+
+def remove_dead(folder: Path) -> None:
+    """Removes the lock of a dead owner from a finished run, which nobody will open again to take it over."""
+    with suppress(OSError), _guard(folder):
+        found = owner(folder)
+        if found is not None and not found.alive:
+            (folder / "lock.json").unlink()
+
+
+def _same(path: Path, descriptor: int) -> bool:
+    """Whether the name still belongs to this open file."""
+    try:
+        with open(path, "rb") as file:  # to open is to ask the server; a stat may be a minute old
+            return os.path.samestat(os.fstat(file.fileno()), os.fstat(descriptor))
+    except OSError:  # removed; or, over NFS, our own file is no more (ESTALE)
+        return False

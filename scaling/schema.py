@@ -1,16 +1,23 @@
 """The tables: every column with its type, unit and meaning, and the one reader of a run's records.
 
-Standard library only: `analysis` and light commands import it without torch or pandas. README.md shows these columns
-and a test holds both equal. Counts, never ratios; what was not measured is None, never 0.
+`analysis` and light commands import it without torch or pandas, and numpy only where arrays are read. README.md shows
+these columns and a test holds both equal. Counts, never ratios; what was not measured is None, never 0.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from scaling.limits import Refused, parse_json, printable, read_bytes, read_npz
+from scaling.limits import read_parquet as read_parquet  # for analysis, which imports nothing else of scaling
+from scaling.limits import read_yaml as read_yaml
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SCHEMA_VERSION = 2
 RECORDS = "evals.jsonl"  # in a run folder: one line an evaluation
+RECORDS_BYTES, RECORD_BYTES = 2**28, 2**23  # of the file, of a line: thousands of noise levels and strata take 2 MB
 NESTED = ("strata", "noise_levels", "prompts")  # tables whose rows travel inside the evaluation's record
 # samples.npz of a run (last evaluation), G samples chosen to be looked at: half of them the first ones drawn, half
 # those with the smallest gap ratio. gallery.npz of a study holds the same arrays as "<run_id>.<name>".
@@ -34,10 +41,18 @@ IMAGE_GALLERY = (
     "image_ids",  # [K] str
     "image_pixels",  # [K C H W] uint8
 )
+ARRAYS = {  # numpy's kinds of type, and dimensions
+    "gallery_samples": ("u", 4), "gallery_nearest": ("u", 4), "gallery_ratio": ("f", 1), "gallery_copies": ("iu", 1),
+    "prompt_context": ("U", 1), "prompt_known": ("b", 3), "prompt_images": ("u", 4), "prompt_completions": ("u", 4),
+    "prompt_recovered": ("b", 1), "prompt_copies": ("iu", 1), "image_ids": ("U", 1), "image_pixels": ("u", 4),
+}  # fmt: skip
 
 
 class SchemaError(ValueError):
     """A record or table that does not follow this schema; the message names file, place and remedy."""
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
 
 
 class Column(NamedTuple):
@@ -74,7 +89,7 @@ EVALS = (
     *IDENTITY,
     Column("schema_version", int, "", "version of these tables"),
     Column("science_version", int, "", "raised when a number changes its meaning"),
-    Column("code_version", str, "", "git commit of the code that wrote the record, `+` if it was changed since"),
+    Column("code_version", str, "", "first 12 hex digits of SHA-256 over the Python files that make a record"),
     Column("train_id", str, "", "hash of what training depends on: runs that share it share their weights"),
     Column("config", str, "", "the whole configuration but `runtime`, as canonical JSON"),
     Column("protocol", str, "", "what fixed the length of training: fixed_images or fixed_epochs"),
@@ -96,7 +111,7 @@ EVALS = (
     Column("attention", bool, "", "self-attention in the lower levels"),
     Column("skips", float, "share", "share of skip tensors kept"),
     Column("prune", float, "share", "share of weights zeroed at each evaluation"),
-    Column("packed", int, "runs", "runs trained together in one process"),
+    Column("packed", int, "runs", "runs trained side by side in one process; the last bits depend on it"),
     Column("train_flops", float, "FLOP", "so far; 2 per multiply-add; forward + backward = 3 forward"),
     Column("epochs", float, "epochs", "images_seen / n_train"),
     Column("wall_seconds", float, "s", "clock time of the run so far, measuring included"),
@@ -252,16 +267,28 @@ def own_columns(table: str) -> tuple[Column, ...]:
     return tuple(TABLES[table][len(IDENTITY) :])
 
 
+def whole_lines(path: Path) -> bytes:
+    """An evals.jsonl file up to its last line break (what follows is torn by a killed writer); b"" where it is none.
+
+    Raises SchemaError on a link (which leads out of the run folder), a pipe, and a file beyond all runs.
+    """
+    try:
+        content = read_bytes(path, RECORDS_BYTES)
+    except FileNotFoundError:
+        return b""
+    except (Refused, OSError) as error:
+        raise SchemaError(f"{path}: {error}; remove the run folder to train it again") from None
+    return content[: content.rfind(b"\n") + 1]
+
+
 def records(path: Path) -> Iterator[dict]:
     """The whole records of an evals.jsonl file; a torn last line (a killed writer) is left out.
 
     Raises SchemaError on a broken line that is not the last one, and on a record of a newer schema.
     """
-    if not path.exists():
-        return
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):  # what follows the last \n is torn
+    for number, line in enumerate(whole_lines(path).split(b"\n")[:-1], start=1):
         try:
-            record = json.loads(line)
+            record = _record(line)
             version = record["evals"]["schema_version"]
         except (ValueError, KeyError, TypeError) as error:
             raise SchemaError(
@@ -276,15 +303,67 @@ def records(path: Path) -> Iterator[dict]:
         yield record
 
 
+def _record(line: bytes) -> dict:
+    """Raises ValueError, KeyError or TypeError where the line has not the shape of a record."""
+    if len(line) > RECORD_BYTES:
+        raise Refused(f"{len(line):,} bytes, more than the {RECORD_BYTES:,} of a line")
+    record = parse_json(line)
+    evals = record["evals"]
+    for name in ("schema_version", "images_seen"):
+        if type(evals[name]) is not int:
+            raise ValueError(f"{name} is {evals[name]!r}, wanted int")
+    for name in NESTED:
+        if not all(isinstance(row, dict) for row in record.get(name) or []):
+            raise ValueError(f"{name} holds something else than rows")
+    return record
+
+
 def rows(run_folder: Path | str) -> dict[str, list[dict]]:
     """A run's evals, strata, noise_levels and prompts rows, each with its identity columns, in order of images_seen."""
     tables: dict[str, list[dict]] = {"evals": [], **{name: [] for name in NESTED}}
     for record in sorted(records(Path(run_folder) / RECORDS), key=lambda record: record["evals"]["images_seen"]):
         tables["evals"].append(record["evals"])
-        identity = {column.name: record["evals"][column.name] for column in IDENTITY}
+        identity = {column.name: record["evals"].get(column.name) for column in IDENTITY}
         for name in NESTED:
-            tables[name] += [{**identity, **row} for row in record.get(name, [])]
+            tables[name] += [{**identity, **row} for row in record.get(name) or []]
     return tables
+
+
+def arrays(path: Path, names: Sequence[str] | None = None) -> "dict[str, np.ndarray]":
+    """Arrays of a run's samples.npz or a study's gallery.npz (of it only `names`), {} where there is none.
+
+    Nothing is unpickled, and nothing is unpacked that claims to be larger than it may be. Raises SchemaError, also on
+    arrays of another kind, shape or length than they have.
+    """
+    try:
+        found = read_npz(path, names)
+        _check_arrays(found)
+        return found
+    except FileNotFoundError:
+        return {}
+    except (Refused, OSError) as error:
+        raise SchemaError(f"{path}: {error}; remove the file, or evaluate the run again") from None
+
+
+def _check_arrays(found: "Mapping[str, np.ndarray]") -> None:
+    groups: dict[tuple[str, int], dict[str, np.ndarray]] = {}
+    for key, array in found.items():
+        run, _, name = key.rpartition(".")
+        for at, group in enumerate((GALLERY, PROMPT_GALLERY, IMAGE_GALLERY)):
+            if name in group:
+                groups.setdefault((run, at), {})[name] = array
+    for given in groups.values():
+        for name, array in given.items():
+            kinds, dimensions = ARRAYS[name]
+            if array.dtype.kind not in kinds or array.ndim != dimensions:
+                raise Refused(f"{name} is {array.dtype} {list(array.shape)}")
+        lengths = {array.shape[0] for array in given.values()}
+        sides = {array.shape[-2:] for array in given.values() if array.ndim > 2}
+        channels = {array.shape[1] for array in given.values() if array.ndim == 4}
+        empty = any(0 in side for side in sides)
+        if len(lengths) > 1 or len(sides) > 1 or len(channels) > 1 or channels - {1, 3} or empty:
+            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in given.items())
+            raise Refused(f"arrays that do not belong together: {shapes}")
 
 
 def readme_rows(columns: Sequence[Column]) -> str:

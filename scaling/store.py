@@ -4,9 +4,11 @@ runs/<run_id>/ config.yaml  status.json  evals.jsonl (the truth)  images.parquet
 Beside them runs/.trained/<train_id>/ names the finished runs that have these weights.
 """
 
+import errno
 import json
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,10 +20,12 @@ import yaml
 
 from scaling import lock
 from scaling.atomic import TEMPORARY, append_line, replace_bytes, replace_file
-from scaling.code_version import code_version
+from scaling.code_version import code_version, commit
 from scaling.config import SCIENCE_VERSION, resolve, run_id, train_id
 from scaling.fields import ExperimentConfig
-from scaling.schema import IDENTITY, RECORDS, SCHEMA_VERSION, SchemaError, records
+from scaling.limits import parse_json, printable, read_bytes
+from scaling.redact import redacted
+from scaling.schema import IDENTITY, RECORD_BYTES, RECORDS, SCHEMA_VERSION, SchemaError, records
 from scaling.tables import complete_record, complete_row, typed, write_parquet
 
 STATES = ("running", "done", "failed", "interrupted")
@@ -36,44 +40,71 @@ STATUS = (
     "n_generated",
     "host",
     "pid",
+    "device",
+    "threads",
     "code_version",
+    "commit",
     "science_version",
     "run_id",
     "train_id",
     "data_sha256",
 )
+STATUS_TEXTS = ("state", "reason", "host", "device", "code_version", "commit", "run_id", "train_id", "data_sha256")
+STATUS_NUMBERS = tuple(name for name in STATUS if name not in STATUS_TEXTS)
+STATUS_BYTES = 2**20
+RUN_ID = re.compile(r"[0-9a-f]{12}")
 
 
 class StoreError(RuntimeError):
     """One line for the user: the run, what is wrong, what to do."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(printable(message))
 
 
 class Busy(StoreError):
     """Somebody alive is writing this run."""
 
 
+class OtherCode(StoreError):
+    """The run was begun by another version of the code."""
+
+
+class DiskFull(StoreError):
+    """The disk takes no more: nothing is wrong with the run, which goes on where it stopped once there is room."""
+
+
 def read_status(folder: Path) -> dict:
     """What status.json of a run folder says, {} where there is none; raises StoreError on one that is no status."""
     path = folder / "status.json"
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, STATUS_BYTES)
         if not content:  # a power cut right after a `running` was written
             return {}
-        status = json.loads(content)
-        if status["state"] not in STATES:
-            raise ValueError(f"state {status['state']}")
-        return status
-    except FileNotFoundError:
+        return _checked_status(parse_json(content))
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise StoreError(
             f"{path}: not a status ({error}); remove the file, and the run goes on from its records"
         ) from None
 
 
+def _checked_status(status: dict) -> dict:
+    """The status with texts that a terminal can show; raises ValueError, KeyError or TypeError on what is none."""
+    if status["state"] not in STATES:
+        raise ValueError(f"state {status['state']}")
+    for name, value in status.items():
+        number = type(value) in (int, float)
+        wrong = (name in STATUS_NUMBERS and not number) or (name in STATUS_TEXTS and not isinstance(value, str))
+        if value is not None and (wrong or isinstance(value, (list, dict)) or (number and not abs(value) < 2**63)):
+            raise ValueError(f"{name}={value!r}")
+    return {name: printable(value) if isinstance(value, str) else value for name, value in status.items()}
+
+
 def reason(error: BaseException) -> str:
     """An exception as one line; Python's own ("'x'") are named, ours speak for themselves."""
-    text = " ".join(str(error).split())
+    text = printable(redacted(" ".join(str(error).split())))
     named = type(error).__module__ == "builtins" or not text
     return f"{type(error).__name__}: {text}".rstrip(": ") if named else text
 
@@ -89,20 +120,24 @@ class RunStore:
     def open(cls, config: ExperimentConfig) -> "RunStore":
         """The locked folder of this run, made where it is missing.
 
-        Raises Busy if a live process has it, StoreError where it cannot be written.
+        Raises Busy if a live process has it, OtherCode if another version of the code began it and it is not done,
+        StoreError where it cannot be written.
         """
         folder = Path(config.runtime.out) / run_id(config)
         with _writing(folder, f"runtime.out={config.runtime.out}"):
             folder.mkdir(parents=True, exist_ok=True)
+            refuse_links(folder)
             try:
                 store = cls(config, folder, lock.Lock.take(folder))
             except lock.Held as held:
                 raise Busy(f"run {folder.name} is {held}; wait for it, or stop it") from None
         try:
+            if not store.done:
+                store._check_code()
             tree = resolve(config).model_dump(mode="json", exclude={"runtime"})
             with _writing(folder, f"runtime.out={config.runtime.out}"):
-                for unfinished in folder.rglob(f"*{TEMPORARY}"):  # by a killed writer; this one is alone now
-                    unfinished.unlink()
+                for unfinished in list(folder.rglob(f"*{TEMPORARY}")):  # by a killed writer; this one is alone now
+                    shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink(missing_ok=True)
                 replace_bytes(folder / "config.yaml", yaml.safe_dump(tree, sort_keys=False).encode())
         except BaseException:
             store.close()
@@ -111,11 +146,18 @@ class RunStore:
 
     @staticmethod
     def finished(config: ExperimentConfig) -> dict | None:
-        """The status of the run if it is done, without its lock; None if something is left to do."""
+        """The status of the run if it is done, without its lock; None if something is left to do.
+
+        A lock that its writer left, killed after its last word, is removed.
+        """
         folder = Path(config.runtime.out) / run_id(config)
         status = read_status(folder)
         done = status.get("state") == "done" and status.get("science_version") == SCIENCE_VERSION
-        return status if done and (folder / RECORDS).exists() else None
+        if not done or not _whole(folder / RECORDS):
+            return None
+        if (folder / "lock.json").exists():
+            lock.remove_dead(folder)
+        return status
 
     def __enter__(self) -> "RunStore":
         return self
@@ -157,6 +199,7 @@ class RunStore:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "code_version": code_version(),
+            "commit": commit(),
             "science_version": SCIENCE_VERSION,
             "run_id": self.run_id,
             "train_id": train_id(self.config),
@@ -170,6 +213,27 @@ class RunStore:
                 _mark_trained(self.folder, status["train_id"])
             # `running` comes twice a second and is worth no wait for the disk: it only shows how far a run is
             replace_bytes(self.folder / "status.json", content, durable=state != "running")
+
+    def _check_code(self) -> None:
+        """Raises OtherCode where another version of the code wrote a record or a checkpoint, unless that is wanted.
+
+        The status stays as it is: a worker of that version may well go on with the run.
+        """
+        status, mine, began = self.status, code_version(), set()
+        with suppress(StoreError):  # a broken record: training reads them again, and fails the run for it
+            began = {record["evals"].get("code_version") for record in self.records()}
+        if (self.folder / "checkpoints").exists():
+            began.add(status.get("code_version"))
+        if (others := began - {None, mine}) and not self.config.runtime.other_code:
+            other = min(others)
+            known = (
+                f" (commit {status['commit']})" if other == status.get("code_version") and status.get("commit") else ""
+            )
+            raise OtherCode(
+                f"run {self.run_id} was begun by code {other}{known}, and this is code {mine} (commit {commit()}): "
+                f"go on with that one, remove {self.folder} to begin anew, or mix both knowingly: "
+                f"--runtime.other_code=true"
+            )
 
     def check_data(self, data_sha256: str) -> None:
         """Keeps the content hash of the images the first time; raises StoreError if it is another one later."""
@@ -211,6 +275,11 @@ class RunStore:
         if evals["images_seen"] in self.measured():
             raise StoreError(f"run {self.run_id}: images_seen={evals['images_seen']} is recorded already; records stay")
         line = json.dumps(made, allow_nan=False).encode() + b"\n"
+        if len(line) > RECORD_BYTES:
+            raise SchemaError(
+                f"a record of {len(line):,} bytes, more than the {RECORD_BYTES:,} that are read again: ask for fewer "
+                f"evaluate.draws, or fewer strata"
+            )
         with self._write():
             append_line(self.folder / RECORDS, line)
 
@@ -250,17 +319,20 @@ class RunStore:
 
         at: images_seen at which it must have kept them.
         """
-        if not re.fullmatch(r"[0-9a-f]{12}", train_id):
+        if not RUN_ID.fullmatch(train_id):
             raise ValueError(f"{train_id!r}: not a train_id")
         out, wanted, found = self.folder.parent, {f"{images}.safetensors" for images in at}, {}
         for marker in sorted((out / ".trained" / train_id).glob("*")):
             folder = out / marker.name
+            if not RUN_ID.fullmatch(marker.name) or folder.is_symlink():  # a name is a run of this store, or nothing
+                continue
             try:
+                refuse_links(folder)
                 status = read_status(folder)
             except StoreError:  # its own status page and sweep report it; this run can train by itself
                 continue
             weights = {path.name for path in (folder / "weights").glob("*.safetensors")}
-            trained = status.get("state") == "done" and status["train_id"] == train_id
+            trained = status.get("state") == "done" and status.get("train_id") == train_id
             if folder != self.folder and trained and weights and weights >= wanted:
                 found[folder] = len(weights)
         return max(found, key=found.get, default=None)
@@ -268,6 +340,8 @@ class RunStore:
     @contextmanager
     def _write(self) -> Iterator[None]:
         if not self.held:
+            if not self.folder.exists():
+                raise StoreError(f"run {self.run_id}: {self.folder} was removed; the same command begins it anew")
             raise StoreError(
                 f"run {self.run_id}: another process took its lock while this one stood still; this one ends, "
                 f"nothing is lost"
@@ -276,16 +350,46 @@ class RunStore:
             yield
 
 
+def refuse_links(folder: Path) -> None:
+    """Raises StoreError where a run folder, or something in it, is a link, pipe or device: what is written or removed
+    in a run folder that came from elsewhere stays inside it."""
+    if folder.is_symlink():
+        raise StoreError(f"{folder}: a symbolic link is no run folder; put the folder itself in its place")
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:  # its writer may end just now
+        for entry in entries:
+            if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
+                kind = "a symbolic link" if entry.is_symlink() else "no regular file"
+                raise StoreError(f"{entry.path}: {kind}; remove it, or put the file itself in its place")
+            if entry.is_dir() and entry.name != "wandb":  # W&B links inside its own folder, which nothing here reads
+                refuse_links(Path(entry.path))
+
+
 @contextmanager
 def _writing(folder: Path, subject: str) -> Iterator[None]:
     """Turns the system's refusal to write into one line with a remedy."""
     try:
         yield
     except OSError as error:
-        raise StoreError(
+        raise refused_write(
+            error,
             f"{subject}: cannot write {error.filename or folder} ({error.strerror}); "
-            f"make room or give another folder with --runtime.out=DIR"
+            f"make room or give another folder with --runtime.out=DIR",
         ) from error
+
+
+def refused_write(error: OSError, message: str) -> StoreError:
+    """DiskFull where only room is missing, for now; else a plain StoreError."""
+    return (DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError)(message)
+
+
+def _whole(path: Path) -> bool:
+    """Whether there are records and the last one is whole: it may not be where a copy was broken off."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
+    except OSError:  # none, or an empty file
+        return False
 
 
 def _mark_trained(folder: Path, train_id: str) -> None:

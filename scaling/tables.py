@@ -1,4 +1,4 @@
-"""Rows that follow the schema, and tables of them: what may be written, and how it is typed in parquet and csv.
+"""Rows that follow the schema, and tables of them: what may be written, and how it is typed in parquet.
 
 pyarrow is imported where a table is made: checking a row needs the standard library only.
 """
@@ -37,12 +37,17 @@ def complete_row(table: str, row: Mapping[str, object], identity: Mapping[str, o
 def _value(table: str, column: Column, value: object) -> object:
     """The value as its column's type; numpy scalars become Python's."""
     value = value.item() if hasattr(value, "item") else value
-    if column.type is float and type(value) is int:
+    if column.type is float and type(value) is int and abs(value) < 2**63:
         value = float(value)
-    if value is None or (type(value) is column.type and (column.type is not float or math.isfinite(value))):
+    large = type(value) is int and not -(2**63) <= value < 2**63
+    if value is None or (
+        type(value) is column.type and not large and (column.type is not float or math.isfinite(value))
+    ):
         return value
     if type(value) is float and not math.isfinite(value):
         raise SchemaError(f"{table}.{column.name}={value}: not a number; what was not measured is None")
+    if type(value) is int and column.type is int:
+        raise SchemaError(f"{table}.{column.name}={value}: beyond the whole numbers of a table (64 bits)")
     raise SchemaError(f"{table}.{column.name}={value!r}: {type(value).__name__}, wanted {column.type.__name__}")
 
 
@@ -74,24 +79,33 @@ def complete_record(record: Mapping[str, object]) -> dict:
     return made
 
 
+def arrow_schema(table: str) -> "pyarrow.Schema":
+    """Every column of the table in its type, nullable."""
+    import pyarrow as pa
+
+    return pa.schema(arrow_fields(TABLES[table]))
+
+
+def arrow_fields(columns: Iterable[Column]) -> "list[tuple[str, pyarrow.DataType]]":
+    import pyarrow as pa
+
+    kinds = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
+    return [(column.name, kinds[column.type]) for column in columns]
+
+
 def typed(table: str, rows: Iterable[Mapping[str, object]]) -> "pyarrow.Table":
     """The rows as an arrow table with every column of the schema in its type, nullable, also where there is no row."""
     import pyarrow as pa
 
-    kinds = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
-    fields = pa.schema([(column.name, kinds[column.type]) for column in TABLES[table]])
-    return pa.Table.from_pylist(list(rows), schema=fields)
+    return pa.Table.from_pylist(list(rows), schema=arrow_schema(table))
 
 
 def write_parquet(path: Path, table: "pyarrow.Table") -> None:
-    """Whole or not at all; raises OSError."""
+    """Whole or not at all; raises OSError.
+
+    For the small table of one run: what helps to search large ones (statistics) or repeats the types that the columns
+    have anyway would be half of the file, and a fifth of the time to read it again.
+    """
     import pyarrow.parquet as parquet
 
-    replace_file(path, lambda file: parquet.write_table(table, file))
-
-
-def write_csv(path: Path, table: "pyarrow.Table") -> None:
-    """Whole or not at all, missing values empty; raises OSError."""
-    import pyarrow.csv as csv
-
-    replace_file(path, lambda file: csv.write_csv(table, file))
+    replace_file(path, lambda file: parquet.write_table(table, file, write_statistics=False, store_schema=False))

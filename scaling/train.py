@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 the run failed, 2 the configuration or input is wrong, 3 a
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -16,32 +17,50 @@ from scaling.data.duplication import left_out, plan
 from scaling.fields import ExperimentConfig
 from scaling.store import Busy, RunStore, StoreError
 from scaling.training.points import evaluation_steps
+from scaling.training.wandb_view import show_records, under_agent, wanted
 
 DONE, FAILED, WRONG, BUSY = 0, 1, 2, 3
 STOPS = (signal.SIGTERM, signal.SIGINT)
+WAIT_SECONDS = 2.0  # between looks at a run that another process writes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = load(argv)
         check(config)
-        if status := RunStore.finished(config):
-            print(f"run {run_id(config)} is done: {status['images_seen']:,} images seen, in {folder(config)}")
-            if config.runtime.logger == "wandb":
-                from scaling.training.wandb_view import show_records
-
-                show_records(config, images_total=status["images_seen"]).close()
-            return DONE
         for signum in STOPS:
             signal.signal(signum, stop)
-        with held_back(STOPS) as let_through, RunStore.open(config) as store:
-            let_through()
-            limit_threads(config.runtime.threads)
-            return run(config, store, printer(config))
+        return once_free(config) if under_agent() else now(config)
     except Busy as error:
         return complain(error, BUSY)
     except (ConfigError, StoreError) as error:
         return complain(error, WRONG)
+
+
+def now(config: ExperimentConfig) -> int:
+    """Train and measure what is left of the run, or show again what is there; raises Busy."""
+    if status := RunStore.finished(config):
+        print(f"run {run_id(config)} is done: {status['images_seen']:,} images seen, in {folder(config)}")
+        if wanted(config):
+            show_records(config, images_total=status["images_seen"]).close()
+        return DONE
+    with held_back(STOPS) as let_through, RunStore.open(config) as store:
+        let_through()
+        limit_threads(config.runtime.threads)
+        return run(config, store, printer(config))
+
+
+def once_free(config: ExperimentConfig) -> int:
+    """`now`, once no other process writes the run: to an agent exit code 3 is a failure, and three of them end it."""
+    said = False
+    while True:
+        try:
+            return now(config)
+        except Busy as busy:
+            if not said:
+                print(f"scaling.train: {busy}; under an agent this command waits", file=sys.stderr, flush=True)
+            said = True
+            time.sleep(WAIT_SECONDS)
 
 
 def check(config: ExperimentConfig) -> None:
@@ -81,8 +100,8 @@ def printer(config: ExperimentConfig) -> Callable[[Mapping[str, object]], None] 
 def run(config: ExperimentConfig, store: RunStore, progress: Callable[[Mapping[str, object]], None] | None) -> int:
     """Train and measure in this process, with the store open; what goes wrong becomes one line and an exit code."""
     from scaling.data.sources import SourceError
-    from scaling.training.evaluate import Diverged  # torch and Lightning arrive only now
     from scaling.training.run import train
+    from scaling.training.watch import Diverged  # torch and Lightning arrive only now
 
     def say(line: str) -> None:
         print(f"run {store.run_id}  {line}", file=sys.stderr)

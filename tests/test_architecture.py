@@ -9,12 +9,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALING = {
-    0: {"schema", "config", "fields", "sizes", "flops", "atomic", "code_version"},
+    0: {"schema", "config", "fields", "sizes", "flops", "atomic", "code_version", "limits", "redact"},
     1: {"data", "models", "diffusion"},
-    2: {"memorization", "quality", "store", "checkpoints", "lock", "tables"},
+    2: {"memorization", "quality", "store", "checkpoints", "lock", "tables", "run_tables", "table_files", "gallery"}
+    | {"strangers"},
     3: {"training"},
     4: {"sweep"},  # an engine runs cells, so it stands above training
-    5: {"train", "sweep.__main__", "status", "collect", "selfcheck", "compare"},
+    5: {"train", "sweep.__main__", "status", "overview", "collect", "selfcheck", "compare", "wandb_history"}
+    | {"wandb_records"},
 }
 ANALYSIS = {
     0: {"columns"},
@@ -23,7 +25,7 @@ ANALYSIS = {
     3: {"fitting", "double_descent", "pareto", "lira"},
     4: {"fit", "onsets", "summary"},
     5: {"onset", "questions", "pictures"},
-    6: {"ask", "agreement", "compare", "counterfactual", "planning"},
+    6: {"ask", "agreement", "compare", "counterfactual", "planning", "learning_rate"},
     7: {"pages", "simulate"},
     8: {"report"},
 }

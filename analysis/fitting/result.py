@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import isfinite
 
 import numpy as np
 
@@ -69,12 +70,20 @@ class FitResult:
             "n": self.n,
             "level": self.level,
             "objective": kind,
-            "params": {name: vars(estimate) for name, estimate in self.params.items()},
+            "params": {
+                name: {part: _known(value) for part, value in vars(estimate).items()}
+                for name, estimate in self.params.items()
+            },
             "status": str(self.status),
             "message": self.message,
             "starts": {"tried": self.tried, "reached_best": self.reached_best},
             "bootstrap": dict(self.bootstrap),
         }
+
+
+def _known(value: object) -> object:
+    """None for a number that is none: clusters that balance exactly have no standard error."""
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def with_intervals(result: FitResult, lo: Array, hi: Array, se: Array, note: str) -> FitResult:

@@ -56,7 +56,7 @@ def plot_noise_levels(levels: "DataFrame", line: Ordered, z: float) -> Figure:
                 half = z * part.groupby("sigma")[error].agg(lambda se: np.sqrt((se**2).sum()) / len(se))
                 axes.fill_between(mean.index, mean - half, mean + half, color=color, alpha=0.18, linewidth=0)
         axes.axhline(level, color=GREY, linewidth=1, linestyle=":", zorder=1)
-        axes.set(xscale="log", xlabel=r"noise level $\sigma$ (log scale)")
+        axes.set(xscale="log", xlabel="noise level σ (log scale)")
         far = known[name].max() > 20 and known[name].min() > 0
         axes.set_yscale("log" if far else "linear")
         axes.set_ylabel(label + (" (log scale)" if far else ""), fontsize=8.5)
@@ -190,8 +190,10 @@ def context_words(context: str) -> str:
 
 
 def _share(context: str) -> tuple[float, str]:
+    """Shares of the rows in their order, then what is none: border, patch, the words of another study."""
     over, _, under = context.partition("/")
-    return (float(over) / float(under), context) if under else (np.inf, context)
+    whole = over.isdecimal() and under.isdecimal() and int(under) > 0
+    return (int(over) / int(under) if whole else np.inf), context
 
 
 def _style(axes: Axes) -> None:

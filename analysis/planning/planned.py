@@ -20,6 +20,7 @@ from analysis.planning.plan_fields import (
     whole,
 )
 from analysis.planning.planned_grid import Cell, cells
+from scaling import schema
 
 VARIABLES = ("params", "copies", "n_unique", "images_seen")  # a rate law is one of some of these
 POSITIVE = number(0, open_lo=True)
@@ -139,8 +140,6 @@ PLAN = {
 
 def read_plan(path: Path | str) -> StudyPlan:
     """The plan in a YAML file; raises PlanError, naming the file."""
-    import yaml
-
     path = Path(path)
     content = _yaml(path)
     try:
@@ -153,19 +152,17 @@ def read_plan(path: Path | str) -> StudyPlan:
                 raise PlanError(f"sweep: {sweep} has no parameters; name a W&B sweep file of method grid")
             content = {**content, "grid": parameters["parameters"]}
         return plan(content)
-    except (ValueError, yaml.YAMLError) as error:
+    except ValueError as error:
         raise PlanError(f"{path}: {error}") from None
 
 
 def _yaml(path: Path) -> object:
-    import yaml
-
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return schema.read_yaml(path)
     except OSError as error:
         raise PlanError(f"{path}: {error.strerror or error}; name a plan, for instance in sweeps/plans/") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path}: not YAML ({str(error).splitlines()[0]}); correct it") from None
+    except ValueError as error:
+        raise PlanError(f"{path}: not YAML ({error}); correct it") from None
 
 
 def plan(content: object) -> StudyPlan:

@@ -14,9 +14,11 @@ from scaling.diffusion.sampler import karras_sigmas, sample
 from scaling.memorization.criteria import MEMORIZED, gap_ratio
 from scaling.memorization.independent import denoiser_distance, n_same_image, sample_cosines
 from scaling.memorization.losses import LIMIT, Estimate, image_losses, mean_and_se
+from scaling.store import StoreError
 from scaling.training.bench import Bench, Group
 from scaling.training.prune import prune
-from scaling.training.run import choose_device, make_denoiser
+from scaling.training.run import choose_device
+from scaling.training.session import make_denoiser
 
 BANDS = {"small": (0.0, 0.2), "middle": (0.2, 1.0), "large": (1.0, inf)}  # of sigma; an end belongs to the middle
 
@@ -55,9 +57,13 @@ def compare(a: Run, b: Run) -> dict[str, object]:
 def trained(run: Run, device: torch.device) -> Denoiser:
     """The denoiser with the run's last weights, pruned as its evaluations were; raises StoreError without weights."""
 
-    weights, _ = load_weights(run.folder / "weights" / f"{run.images_seen}.safetensors")
+    path = run.folder / "weights" / f"{run.images_seen}.safetensors"
+    weights, _ = load_weights(path)
     denoiser = make_denoiser(run.config, run.data).to(device).eval()
-    denoiser.load_state_dict(weights)
+    try:
+        denoiser.load_state_dict(weights)
+    except RuntimeError as error:
+        raise StoreError(f"{path}: not of this run's network ({error}); train the run again") from None
     prune(denoiser.network, run.config.model.prune)
     return denoiser
 

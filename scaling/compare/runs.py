@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import yaml
 
 from scaling.config import ConfigError, build
 from scaling.data.sources import ImageSet, image_id, load_images
 from scaling.data.training_set import TrainingSet, assemble
 from scaling.fields import ExperimentConfig
+from scaling.limits import YAML_BYTES, Refused, parse_yaml, read_bytes
 from scaling.store import StoreError
 from scaling.sweep.plan import state_of
 
@@ -59,12 +59,14 @@ def _configured(folder: Path) -> tuple[ExperimentConfig, dict]:
     if not (folder / "config.yaml").exists():
         raise StoreError(f"{folder}: no run (it has no config.yaml); name the folder of a run, <runtime.out>/<run_id>")
     state, status = state_of(folder)
+    if state == "done" and (missing := [name for name in ("data_sha256", "images_seen") if status.get(name) is None]):
+        raise StoreError(f"{folder / 'status.json'}: done, but without {missing[0]}; train the run again")
     if state != "done":
         seen, total = (f"{status.get(name) or 0:,}" for name in ("images_seen", "images_total"))
         raise StoreError(f"run {folder.name} is {state} at {seen} of {total} images_seen; let it end, then compare it")
     try:
-        return build(yaml.safe_load((folder / "config.yaml").read_text())), status
-    except (yaml.YAMLError, ConfigError) as error:
+        return build(parse_yaml(read_bytes(folder / "config.yaml", YAML_BYTES))), status
+    except (Refused, ConfigError, OSError) as error:
         line = " ".join(str(error).split())
         raise StoreError(f"{folder / 'config.yaml'}: not read by this code ({line}); train the run again") from None
 

@@ -8,14 +8,16 @@ cannot be written only costs time.
 import hashlib
 import json
 import os
-import zipfile
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from scaling.atomic import replace_file
+from scaling.limits import read_npz
 
+SHA256 = re.compile(r"[0-9a-f]{64}")
 VERSION = 1  # raised when the same request gives other pixels: resizing, order or the hash changed
 
 
@@ -49,13 +51,13 @@ def load(key: str) -> dict[str, np.ndarray] | None:
     if folder is None:
         return None
     try:
-        with np.load(folder / f"{key}.npz", allow_pickle=False) as request:
-            found = dict(request)
-        with np.load(folder / f"{found['data_sha256']}.npz", allow_pickle=False) as content:
-            pixels = content["pixels"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        found = read_npz(folder / f"{key}.npz")
+        if not SHA256.fullmatch(str(found["data_sha256"])):  # it names a file
+            return None
+        pixels = read_npz(folder / f"{found['data_sha256']}.npz")["pixels"]
+    except (OSError, ValueError, KeyError):
         return None
-    whole = pixels.dtype == np.uint8 and pixels.ndim == 4 and len(pixels) == len(found.get("labels", ()))
+    whole = pixels.dtype == np.uint8 and pixels.ndim == 4 and np.shape(found.get("labels")) == (len(pixels),)
     return {**found, "pixels": pixels} if whole and content_hash(pixels) == found["data_sha256"] else None
 
 

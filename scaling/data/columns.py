@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from datasets import Array2D, Array3D, ClassLabel, Features, Image, LargeList, List, load_dataset
 from datasets.exceptions import DatasetNotFoundError
 from PIL.Image import Image as Picture
 
+from scaling import limits
 from scaling.data.pixels import SourceError, one_line, open_picture
 
 IMAGE_NAMES = ("image", "img", "images", "pixels")
@@ -28,8 +28,8 @@ def read_parquet(path: Path) -> tuple[np.ndarray | Iterator[Picture], np.ndarray
     """Pictures, labels int64 [n] (-1 = none), number of classes."""
     # pyarrow, not load_dataset: that copies the file into a cache, and its streaming can abort the process at the end.
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        table = limits.read_parquet(path, follow=True, texts=False, threads=True)
+    except (limits.Refused, OSError) as error:
         raise SourceError(f"truncated or no parquet file ({one_line(error)}); get the file again") from error
     return from_table(table)
 

@@ -11,9 +11,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from scaling.limits import printable
+from scaling.redact import redacted
+
 
 class SourceError(ValueError):
     """One line for the user: what is wrong with the source and what to do. `load_images` puts the source before it."""
+
+    def __init__(self, message: str):
+        super().__init__(printable(redacted(message)))
 
 
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I")

@@ -7,6 +7,7 @@ was when first read: name the revision, or empty the cache (cache.py).
 
 import difflib
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,7 @@ Pictures = tuple[np.ndarray | Iterable[Image.Image], np.ndarray, int]  # picture
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 HUB = {"fashion_mnist": "zalando-datasets/fashion_mnist", "cifar10": "uoft-cs/cifar10"}
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[\w./-]+)?", re.ASCII)
 ALLOWED = ("digits", *HUB, "hf:REPO[@REVISION]", "folder:DIR", "parquet:FILE", "idx:DIR")
 
 
@@ -124,6 +126,8 @@ def _reader(source: str) -> tuple[Callable[[], Pictures], list[Path]]:
     if source in HUB:
         return lambda: _hub(HUB[source], source), []
     if place and kind == "hf":
+        if not REPOSITORY.fullmatch(place) or ".." in place:  # `datasets` would read a folder of this machine
+            raise SourceError("no repository; write hf:NAME or hf:OWNER/NAME, with @REVISION if wanted, or folder:DIR")
         return lambda: _hub(place, source), []
     if place and kind == "folder":
         folder = _existing(Path(place), "folder")

@@ -1,7 +1,24 @@
 """The preconditioned denoiser: a network seen as D(x; sigma), the expected clean image."""
 
+from typing import NamedTuple
+
 from einops import rearrange
 from torch import Tensor, nn
+
+
+class Preconditioning(NamedTuple):
+    """Karras et al. 2022, Table 1, column "Ours": input and target of the network have variance 1."""
+
+    c_skip: Tensor
+    c_out: Tensor
+    c_in: Tensor
+    c_noise: Tensor
+
+
+def preconditioning(sigma: Tensor, sigma_data: Tensor | float) -> Preconditioning:
+    """sigma and sigma_data of any shapes that broadcast."""
+    norm = (sigma**2 + sigma_data**2).sqrt()
+    return Preconditioning((sigma_data / norm) ** 2, sigma * sigma_data / norm, 1 / norm, sigma.log() / 4)
 
 
 class Denoiser(nn.Module):
@@ -18,15 +35,7 @@ class Denoiser(nn.Module):
 
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
         """Noisy images x [B C H W] at noise levels sigma [B] -> clean images [B C H W], float32."""
-        # Karras et al. 2022, Table 1, column "Ours": input and target of the network have variance 1.
-        s = rearrange(sigma, "b -> b 1 1 1")
-        norm = (s**2 + self.sigma_data**2).sqrt()
-        c_skip, c_out, c_in, c_noise = (
-            (self.sigma_data / norm) ** 2,
-            s * self.sigma_data / norm,
-            1 / norm,
-            sigma.log() / 4,
-        )
+        made = preconditioning(rearrange(sigma, "b -> b 1 1 1"), self.sigma_data)
         centred = x - self.mean
-        output = self.network(c_in * centred, c_noise, labels if self.n_labels else None)
-        return self.mean + c_skip * centred + c_out * output.to(x.dtype)
+        output = self.network(made.c_in * centred, sigma.log() / 4, labels if self.n_labels else None)
+        return self.mean + made.c_skip * centred + made.c_out * output.to(x.dtype)

@@ -24,7 +24,7 @@ class UNet(nn.Module):
         n_labels: int,
     ) -> None:
         super().__init__()
-        self.labelled = n_labels > 0
+        self.labelled, self.attends = n_labels > 0, attention
         lower = len(channel_mult) - 1
         kind = "Attn" if attention else ""
         self.model = UNet2DModel(
@@ -40,16 +40,9 @@ class UNet(nn.Module):
             attention_head_dim=head_size(width, channel_mult),
             num_class_embeds=n_labels or None,
         )
-        self._keep_skips(skips)
-
-    def _keep_skips(self, share: Fraction) -> None:
-        """Zero the outermost skip tensors, so that floor(share x their number), the deepest, are kept."""
-        per_block = [len(block.resnets) for block in self.model.up_blocks]  # deepest first, as they are used
-        kept = floor(share * sum(per_block))
-        for block, count in zip(self.model.up_blocks, per_block, strict=True):
-            alive = min(max(kept, 0), count)
-            kept -= count
-            if alive < count:
+        self.alive = _alive(skips, [len(block.resnets) for block in self.model.up_blocks])
+        for block, alive in zip(self.model.up_blocks, self.alive, strict=True):
+            if alive < len(block.resnets):
                 block.register_forward_pre_hook(_zero_all_but(alive), with_kwargs=True)
 
     def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -58,6 +51,18 @@ class UNet(nn.Module):
     def time_weights(self) -> list[Tensor]:
         """The weights of the time embedding: the two layers and their projections into every residual layer."""
         return [weight for name, weight in self.model.named_parameters() if "time_emb" in name]
+
+
+def _alive(share: Fraction, per_block: list[int]) -> list[int]:
+    """Skip tensors kept in each up block, so that floor(share x their number), the deepest, are kept.
+
+    per_block: deepest first, as they are used.
+    """
+    kept, alive = floor(share * sum(per_block)), []
+    for count in per_block:
+        alive.append(min(kept, count))
+        kept -= alive[-1]
+    return alive
 
 
 def _zero_all_but(alive: int):

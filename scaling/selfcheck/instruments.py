@@ -27,7 +27,7 @@ from scaling.selfcheck.known_study import (
     zero_mean,
 )
 from scaling.selfcheck.table import Check, Given, Row, answered, shown, within
-from scaling.training.run import make_denoiser
+from scaling.training.session import make_denoiser
 
 
 def half_memorized(on: Studies) -> Given:

@@ -8,14 +8,16 @@ from rich.table import Table
 from rich.text import Text
 
 from scaling.fields import DataConfig
-from scaling.sweep.local import Event, Pool, Worker
+from scaling.sweep.disk import size
+from scaling.sweep.engine import Engine, Worker
+from scaling.sweep.queue import Event
 from scaling.training.progress import clock
 
 LINE_SECONDS = 10.0
 
 
 class Board:
-    """A context manager around `Pool.run`; its `show` and `tell` are the pool's."""
+    """A context manager around `Engine.run`; its `show` is the engine's, its `tell` the queue's."""
 
     def __init__(self, console: Console, cells: int, done_before: int) -> None:
         self.console, self.cells, self.done_before = console, cells, done_before
@@ -32,33 +34,50 @@ class Board:
             self.live.update("", refresh=True)
             self.live.stop()
 
-    def show(self, pool: Pool) -> None:
+    def show(self, engine: Engine) -> None:
         if self.live:
-            self.live.update(self._table(pool), refresh=True)
+            self.live.update(self._table(engine), refresh=True)
         elif time.monotonic() - self.last >= LINE_SECONDS:
             self.last = time.monotonic()
-            running = "; ".join(_short(worker) for worker in pool.workers if worker.job)
-            self.console.print(f"sweep: {self._counts(pool)}; {running}", soft_wrap=True, highlight=False, markup=False)
+            running = "; ".join(_short(run) for worker in engine.workers for run in worker.runs)
+            self._print(f"sweep: {self._counts(engine)}; {running}")
 
     def tell(self, event: Event) -> None:
-        self.console.print(f"sweep: {line(event)}", soft_wrap=True, highlight=False, markup=False)
+        self._print(f"sweep: {line(event)}")
 
-    def _counts(self, pool: Pool) -> str:
-        failed = f", {len(pool.failed)} failed" if pool.failed else ""
-        left = "stopping after the checkpoints" if pool.signum is not None else f"{clock(pool.seconds_left)} left"
-        return f"{self.done_before + len(pool.done)} of {self.cells} cells done{failed}, {left}"
+    def _print(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
-    def _table(self, pool: Pool) -> Table:
-        table = Table(caption=self._counts(pool), expand=False)
+    def _counts(self, engine: Engine) -> str:
+        failed = f", {len(engine.queue.failed)} failed" if engine.queue.failed else ""
+        left = "stopping after the checkpoints" if engine.signum is not None else _left(engine)
+        return f"{self.done_before + len(engine.queue.done)} of {self.cells} cells done{failed}, {left}"
+
+    def _table(self, engine: Engine) -> Table:
+        table = Table(caption=self._counts(engine), expand=False)
         for name in ("run", "cell", "width", "copies", "images", "images/s", "memorized", "time left"):
             table.add_column(name, justify="left" if name in ("run", "cell") else "right", no_wrap=name != "cell")
-        for worker in pool.workers:
-            table.add_row(*map(Text, _row(worker)))  # Text: a label may hold [brackets]
+        hosts = [worker.host for worker in engine.workers]
+        if any(hosts):
+            table.add_column("host", no_wrap=True)
+        for worker in engine.workers:
+            for run in worker.runs or [worker]:
+                row = [*_row(run), worker.host] if any(hosts) else _row(run)
+                table.add_row(*map(Text, row))  # Text: a label may hold [brackets]
         return table
 
 
+def _left(engine: Engine) -> str:
+    """Time, FLOPs and bytes of what is not done."""
+    jobs = [*engine.queue.pending, *(run.job for worker in engine.workers for run in worker.runs)]
+    flops, disk = sum(job.flops for job in jobs), sum(job.disk for job in jobs)
+    return f"{clock(engine.seconds_left)} left ({flops / 1e12:,.1f} TFLOP, {size(disk)})"
+
+
 def line(event: Event) -> str:
-    """One line on the end of a cell."""
+    """One line on the end of a cell, or on a machine."""
+    if event.job is None:
+        return event.text
     name = f"{event.job.cell.run_id} {event.job.cell.label}".strip()
     if event.kind == "done":
         seconds = event.status.get("wall_seconds")

@@ -1,10 +1,17 @@
 """What this machine lends to workers: cores and GPUs, found without importing torch."""
 
 import os
+import re
+import socket
 from math import ceil
 from pathlib import Path
 
 WORKERS_PER_GPU = 4  # small networks leave a GPU waiting for the host
+
+
+def machine_name() -> str:
+    """The host as part of a file's name: a home may be shared by several."""
+    return re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())
 
 
 def cores() -> int:

@@ -1,6 +1,6 @@
 """A sweep before it runs: its cells with what each will cost and what is done, and the table that shows it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,46 +8,115 @@ from rich.table import Table
 from rich.text import Text
 
 from scaling import lock
-from scaling.config import ConfigError
+from scaling.config import ConfigError, cell_id, train_id
+from scaling.fields import ExperimentConfig
 from scaling.store import StoreError, read_status
 from scaling.sweep.board import design
-from scaling.sweep.forecast import Forecast, corrected, forecast
+from scaling.sweep.calibration import Calibration, calibrate
+from scaling.sweep.cost_model import Seconds
+from scaling.sweep.disk import sweep_disk
+from scaling.sweep.forecast import Forecast, forecast, makespan
 from scaling.sweep.grid import Cell
 from scaling.training.progress import clock
+
+ENDS = ("seconds", "seconds_lo", "seconds_hi")
 
 
 @dataclass(frozen=True)
 class Planned:
-    """state: done, pending, running, failed, interrupted or stale; seconds: forecast, or what it took if done."""
+    """state: done, pending, running, failed, interrupted or stale; seconds: still to come, or what it took if done.
+
+    share: of the run, still to come; trains: False where another run of this sweep trains its weights.
+    """
 
     cell: Cell
     forecast: Forecast
     seconds: float
     state: str
     reason: str | None
+    seconds_lo: float  # of an 80 % range
+    seconds_hi: float
+    share: float
+    trains: bool
 
 
-def plan_cells(cells: Sequence[Cell]) -> list[Planned]:
-    """Raises ConfigError on a cell whose data cannot be made."""
-    forecasts = [_forecast(cell) for cell in cells]
+def plan_cells(cells: Sequence[Cell], calibration: Calibration | None = None) -> list[Planned]:
+    """By the finished runs of the cells' run folder unless a calibration is given.
+
+    Raises ConfigError on a cell whose data cannot be made.
+    """
+    known: dict[tuple, Forecast] = {}
+    forecasts = [_forecast(cell, known) for cell in cells]
     states = [state_of(Path(cell.config.runtime.out) / cell.run_id) for cell in cells]
-    measured = {
-        at: status["wall_seconds"]
-        for at, (state, status) in enumerate(states)
-        if state == "done" and status.get("wall_seconds") is not None
-    }
-    seconds = corrected([cell.config for cell in cells], forecasts, measured)
-    return [
-        Planned(cell, made, measured.get(at, seconds[at]), state, status.get("reason"))
-        for at, (cell, made, (state, status)) in enumerate(zip(cells, forecasts, states, strict=True))
-    ]
+    if calibration is None and cells:
+        calibration = calibrate(Path(cells[0].config.runtime.out), cells[0].config.runtime)
+    trained = _trainings(cells, forecasts, [state for state, _ in states])
+    return [_planned(*one, calibration) for one in zip(cells, forecasts, states, trained, strict=True)]
 
 
-def _forecast(cell: Cell) -> Forecast:
-    try:
-        return forecast(cell.config)
-    except ConfigError as error:
-        raise ConfigError(f"{error} (cell {cell.label or cell.run_id})") from None
+def _planned(
+    cell: Cell, made: Forecast, found: tuple[str, Mapping[str, object]], trains: bool, calibration: Calibration
+) -> Planned:
+    state, status = found
+    if state == "done" and status.get("wall_seconds") is not None:
+        seconds, share = Seconds(*[status["wall_seconds"]] * 3), 0.0
+    else:
+        seen, total = status.get("images_seen"), status.get("images_total")
+        share = 1 - min(seen / total, 1) if seen and total else 1.0
+        seconds = Seconds(*(share * value for value in cell_seconds(cell.config, made, trains, calibration)))
+    value, lo, hi = seconds
+    return Planned(cell, made, value, state, status.get("reason"), lo, hi, share, trains)
+
+
+def cell_seconds(config: ExperimentConfig, made: Forecast, trains: bool, calibration: Calibration) -> Seconds:
+    """Of the whole run."""
+    if not trains:
+        return calibration.model.seconds(made.work.total(trains=False))
+    return calibration.seconds(cell_id(config), made.work.total())
+
+
+def _forecast(cell: Cell, known: dict[tuple, Forecast]) -> Forecast:
+    """`known` keeps what replicates share."""
+    fold = cell.config.data.fold
+    key = (cell_id(cell.config), fold.index is None, fold.of)
+    if key not in known:
+        try:
+            known[key] = forecast(cell.config)
+        except ConfigError as error:
+            raise ConfigError(f"{error} (cell {cell.label or cell.run_id})") from None
+    return known[key]
+
+
+def _trainings(cells: Sequence[Cell], forecasts: Sequence[Forecast], states: Sequence[str]) -> list[bool]:
+    """Whether each cell trains; it does not where a run of the same training, done or earlier, kept all its points."""
+    kept: dict[str, list[set[int]]] = {}
+    trains = [True] * len(cells)
+    for at in sorted(range(len(cells)), key=lambda at: (states[at] != "done", -len(forecasts[at].work.steps))):
+        points = set(forecasts[at].work.steps)
+        others = kept.setdefault(train_id(cells[at].config), [])
+        trains[at] = not any(points <= other for other in others)
+        others.append(points)
+    return trains
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is left of a sweep: seconds until its end, FLOPs of training, bytes of disk."""
+
+    seconds: Seconds
+    train_flops: float
+    disk: int
+
+    @classmethod
+    def of(cls, left: Sequence[Planned], workers: int) -> "Outlook":
+        """Cells of one model err together, so the ends of their ranges are taken together too."""
+        spans = [makespan([], [getattr(one, name) for one in left], workers) for name in ENDS]
+        flops = sum(one.share * one.trains * one.forecast.train_flops for one in left)
+        return cls(Seconds(*spans), flops, sweep_disk([one.forecast.disk for one in left], workers))
+
+    @property
+    def time(self) -> str:
+        return f"about {clock(self.seconds.value)} ({clock(self.seconds.lo)} to {clock(self.seconds.hi)})"
 
 
 def state_of(folder: Path) -> tuple[str, dict]:
@@ -59,10 +128,11 @@ def state_of(folder: Path) -> tuple[str, dict]:
         status = read_status(folder)
     except StoreError as error:
         return "failed", {"reason": str(error)}
-    owner = lock.owner(folder) if folder.exists() else None
-    alive = owner is not None and owner.alive
     state = status.get("state")
-    if alive and state != "done":
+    if state == "done":  # whoever holds it; of a large study this is nearly every run
+        return state, status
+    owner = lock.owner(folder)
+    if owner is not None and owner.alive:
         return "running", status
     return ("stale" if state == "running" else state or "pending"), status
 

@@ -16,7 +16,7 @@ from scaling.data.training_set import TrainingSet
 from scaling.diffusion.denoiser import Denoiser
 from scaling.fields import ExperimentConfig
 from scaling.schema import NESTED
-from scaling.store import RunStore
+from scaling.store import RunStore, StoreError
 from scaling.training.bench import Bench
 from scaling.training.cost import instrument_costs
 from scaling.training.instruments.density import Errors, Minimum, density_errors, lowest
@@ -34,7 +34,8 @@ class Laboratory:
     """Called with (step, weights by name, sums of losses, sums at the evaluation before) at every evaluation.
 
     `denoiser` is a copy of the run's own that takes the weights to be measured. `listener`, if any, is told each
-    record and its gallery after they are on disk.
+    record and its gallery after they are on disk. `packed` is the
+    number of runs that are trained together.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Laboratory:
     ) -> None:
         self.config, self.store, self.denoiser, self.listener = config, store, denoiser.eval(), listener
         self.standing = standing_columns(config, data, denoiser)
+        self.packed = 1
         self.bench = bench
         self.at_minimum: tuple[int, Errors] | None = None  # images_seen, and what the log-density bound needs of it
         self.last_step = evaluation_steps(config.evaluate, config.train, data.n_train)[-1]
@@ -65,7 +67,7 @@ class Laboratory:
             self.at_minimum = images_seen, found.density_errors
         standing = {name: value for name, value in self.standing.items() if name != "forward_flops"}
         clock = moving_columns(self.standing, images_seen, self.wall_seconds())
-        evals = standing | clock | train_loss_columns(sums, before) | found.evals
+        evals = standing | {"packed": self.packed} | clock | train_loss_columns(sums, before) | found.evals
         self.store.write_arrays("samples", **found.arrays)
         self.store.write_images(found.images, evals)
         for row in found.strata:
@@ -81,13 +83,15 @@ class Laboratory:
         denoiser = self.denoiser if into is None else into
         with torch.no_grad():
             for name, weight in denoiser.named_parameters():
+                if name not in weights or weights[name].shape != weight.shape:  # copy_ would broadcast
+                    raise StoreError(f"{self.store.folder}: weights of another network ({name}); remove the run folder")
                 weight.copy_(weights[name])
         prune(denoiser.network, self.config.model.prune)
         return denoiser
 
     def forecast(self) -> dict[str, float]:
         """Seconds of one evaluation by instrument, from one pass of the network here and now (a first warms up)."""
-        evaluate, images = self.config.evaluate, self.bench.train.images
+        evaluate, images, data = self.config.evaluate, self.bench.train.images, self.bench.data
         batch = images[torch.arange(TIMED, device=images.device) % len(images)]
         labels = None if self.bench.train.labels is None else self.bench.train.labels[:1].expand(TIMED)
         with torch.inference_mode():
@@ -96,8 +100,9 @@ class Laboratory:
                 self.denoiser(batch, batch.new_ones(TIMED), labels).sum().item()  # waits for the device
         seconds = (time.monotonic() - started) / TIMED
         costs = instrument_costs(
-            evaluate, self.bench.data.n_unique, len(self.bench.data.holdout), keys=self.config.data.keys
-        )
+            evaluate, data.n_unique, len(data.holdout), keys=self.config.data.keys,
+            n_left_out=len(data.pool) - data.n_unique,
+        )  # fmt: skip
         return {name: seconds * cost.images for name, cost in costs.items()}
 
     def _minimum(self, images_seen: int) -> Minimum | None:
@@ -123,6 +128,8 @@ class Laboratory:
         """The last measured weights as model/: a unet in diffusers' format, with what our preconditioning needs."""
         if self.config.model.family != "unet":
             return
+        # From disk: a run that was killed after its last record measures nothing any more.
+        self.load(load_weights(self.store.weights_path(self.last_step * self.config.train.batch_size))[0])
         folder, made = self.store.folder / "model", self.store.folder / "model.tmp"
         shutil.rmtree(made, ignore_errors=True)
         self.denoiser.network.model.save_pretrained(made)

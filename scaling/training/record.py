@@ -11,7 +11,7 @@ from scaling.diffusion.denoiser import Denoiser
 from scaling.fields import ExperimentConfig
 from scaling.models.ladder import count_params, count_params_no_time, forward_flops
 from scaling.schema import SCHEMA_VERSION
-from scaling.training.module import learning_rate
+from scaling.training.member import learning_rate
 from scaling.training.points import protocol
 
 
@@ -54,7 +54,6 @@ def standing_columns(config: ExperimentConfig, data: TrainingSet, denoiser: Deno
         "lr": learning_rate(config.train, config.model.width),
         "weight_decay": config.train.weight_decay,
         "ema": config.train.ema,
-        "packed": 1,
         **network_columns(config, denoiser, channels, size),
     }
 

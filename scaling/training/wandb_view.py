@@ -4,16 +4,19 @@ The truth is evals.jsonl. A history row has images_seen as its axis; the numbers
 names; those of the strata as `strata/<copies>/<column>`; and `record`, the evaluation's whole record as JSON text
 ({"evals": row, "strata": rows, "noise_levels": rows, "prompts": rows}), from which the tables can be made again. What
 goes wrong is one line on standard error, and the run goes on. wandb (seconds, 200 MB) is imported by the thread alone.
+
+Under an agent a run is marked as preempting from its beginning: only then does the server give it out again after a
+kill that nothing in the process can answer. A run that failed would come back without end, so W&B is told exit code 0
+for it, the tag `failed`, and why in the summary; the process itself exits as it failed, and its agent sees that.
 """
 
 import json
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import ceil, isfinite, sqrt
+from math import isfinite
 from pathlib import Path
 from queue import SimpleQueue
 from ssl import SSLError
@@ -23,18 +26,18 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from scaling.config import canonical, cell_id, resolve, run_id, train_id
 from scaling.fields import ExperimentConfig
+from scaling.redact import redacted
 from scaling.schema import GALLERY, NESTED, RECORDS, records
+from scaling.training.wandb_gallery import gallery_grid
 
 PROJECT = "diffusion-memorization-scaling"  # unless the user, a settings file or a sweep names one
 TAG_CHARACTERS = 64  # W&B refuses longer tags
 CLOSE_SECONDS = 20.0  # of waiting for the thread; less than the 30 s an agent leaves between SIGTERM and SIGKILL
 REACH_SECONDS = 5.0  # for a first answer of the server
 INIT_SECONDS = FINISH_SECONDS = 15.0  # less: wandb holds the interpreter's end back until they are over
-CELL_PIXELS, GAP_PIXELS, CAPTION_PIXELS = 64, 2, 14  # gallery: smallest side of an image, space between, text below
 
 
 class Evaluation(NamedTuple):
@@ -47,7 +50,16 @@ class Evaluation(NamedTuple):
 
 class Close(NamedTuple):
     exit_code: int
-    preempting: bool
+    failure: str | None
+
+
+def under_agent() -> bool:
+    return "WANDB_SWEEP_ID" in os.environ
+
+
+def wanted(config: ExperimentConfig) -> bool:
+    """Whether the run is to be shown: where runtime.logger says so, or leaves it to whether an agent waits for it."""
+    return config.runtime.logger == "wandb" or (config.runtime.logger == "auto" and under_agent())
 
 
 def open_view(config: ExperimentConfig, *, images_total: int) -> "WandbView":
@@ -55,9 +67,9 @@ def open_view(config: ExperimentConfig, *, images_total: int) -> "WandbView":
 
     runtime.wandb_mode: auto is what WANDB_MODE or wandb's settings files say; online without a key is offline.
     """
-    wanted = config.runtime.wandb_mode
+    mode = config.runtime.wandb_mode
     folder = Path(config.runtime.out) / run_id(config)
-    return WandbView(None if wanted == "auto" else wanted, run_arguments(config, images_total), folder)
+    return WandbView(None if mode == "auto" else mode, run_arguments(config, images_total), folder)
 
 
 def show_records(config: ExperimentConfig, *, images_total: int) -> "WandbView":
@@ -72,20 +84,21 @@ def show_records(config: ExperimentConfig, *, images_total: int) -> "WandbView":
 def shown(config: ExperimentConfig, *, images_total: int) -> Iterator[Callable[..., None] | None]:
     """Show the run while the block trains it; gives what to call with each new record and its arrays, or None.
 
-    None unless runtime.logger is wandb. A run stopped by SIGTERM is marked as preempted: an agent gives it out again.
+    None unless `wanted`. A run stopped by a signal ends with 128 + signal: its agent gets it again.
     """
-    if config.runtime.logger != "wandb":
+    if not wanted(config):
         yield None
         return
-    view, code = show_records(config, images_total=images_total), 1
+    view = show_records(config, images_total=images_total)
     try:
         yield view.tell
-        code = 0
     except SystemExit as stop:
-        code = stop.code
+        view.close(stop.code)
         raise
-    finally:
-        view.close(code, preempting=code == 128 + signal.SIGTERM)
+    except Exception as error:
+        view.close(1, failure=_line(error).replace(config.runtime.out, "runs"))  # no path of this machine
+        raise
+    view.close()
 
 
 def run_arguments(config: ExperimentConfig, images_total: int) -> dict[str, object]:
@@ -105,7 +118,7 @@ def run_arguments(config: ExperimentConfig, images_total: int) -> dict[str, obje
         "tags": [tag[:TAG_CHARACTERS] for tag in (config.data.source, config.model.family, design.design)],
         "resume": "allow",
     }
-    return arguments if {"WANDB_RUN_ID", "WANDB_SWEEP_ID"} & set(os.environ) else arguments | {"id": run}
+    return arguments if under_agent() or "WANDB_RUN_ID" in os.environ else arguments | {"id": run}
 
 
 class WandbView:
@@ -132,8 +145,8 @@ class WandbView:
     ) -> None:
         """Send one evaluation: its evals row, the nested rows with their own columns, and arrays as in schema.GALLERY.
 
-        Rows that an online run has already (up to its last images_seen) are left out: a resumed run logs all its
-        records again, and those that a killed process lost arrive. Rows and arrays must not be changed afterwards.
+        As many as an online run has rows already are left out: a resumed run logs all its records again from the
+        first, and those that a killed process lost arrive. Rows and arrays must not be changed afterwards.
         """
         if self._thread.is_alive():
             self._queue.put(Evaluation(evals, dict(zip(NESTED, (strata, noise_levels, prompts), strict=True)), gallery))
@@ -143,11 +156,11 @@ class WandbView:
         gallery = {name: arrays[name] for name in GALLERY} if set(GALLERY) <= set(arrays) else None
         self.log(**record, gallery=gallery)
 
-    def close(self, exit_code: int = 0, *, preempting: bool = False) -> None:
-        """End the run, at most CLOSE_SECONDS from now. preempting: an agent is to give it out again."""
+    def close(self, exit_code: int = 0, *, failure: str | None = None) -> None:
+        """End the run, at most CLOSE_SECONDS from now. failure: why trying again would not help."""
         if not self._thread.is_alive():
             return
-        self._queue.put(Close(exit_code, preempting))
+        self._queue.put(Close(exit_code, failure))
         self._thread.join(CLOSE_SECONDS)
         if self._thread.is_alive():
             self._give_up(
@@ -162,9 +175,13 @@ class WandbView:
             if (run := self._open()) is None:
                 return
             self._doing = "sending"
-            arrived = run.summary.get("images_seen", -1) if run.resumed else -1
+            # Rows, not the summary's images_seen: of a killed run the summary may have arrived and the row not.
+            arrived = run.starting_step
             while isinstance(item := self._queue.get(), Evaluation):
-                self._send(run, item, arrived)
+                if arrived:
+                    arrived -= 1
+                else:
+                    self._send(run, item)
             self._finish(run, item)
         except (Exception, SystemExit) as error:  # wandb.teardown ends the program if its service process failed
             self._give_up(f"{_line(error)}; the run goes on without it, and its records are in {self._folder}")
@@ -179,7 +196,7 @@ class WandbView:
             return None
         online = known.mode not in ("offline", "dryrun")
         # wandb's service asks a dead port again and again; its teardown would wait for that, 20 s and more.
-        why = _unreachable(known.base_url) if online else ""
+        why = unreachable(known.base_url) if online else ""
         if online and not why:
             try:
                 # Asks the server, for at most 10 s: wandb.init alone would prompt, or wait for minutes.
@@ -203,23 +220,23 @@ class WandbView:
     def _start(self, mode: str, known: object) -> object:
         import wandb
 
-        own = {} if known.project or "WANDB_SWEEP_ID" in os.environ else {"project": PROJECT}
+        own = {} if known.project or under_agent() else {"project": PROJECT}
         if "WANDB_DIR" not in os.environ:
             self._folder.mkdir(parents=True, exist_ok=True)  # wandb would take a temporary folder for a missing one
             own["dir"] = str(self._folder)
         limits = {"init_timeout": INIT_SECONDS, "finish_timeout": FINISH_SECONDS, "finish_timeout_raises": True}
         settings = wandb.Settings(reinit="create_new", **limits)  # create_new: a worker's runs stay apart
         run = wandb.init(**self._arguments, **own, mode=mode, settings=settings)
+        if under_agent():
+            run.mark_preempting()
         run.define_metric("images_seen")
         run.define_metric("record", step_metric="images_seen", hidden=True, summary="none")
         run.define_metric("*", step_metric="images_seen")
         return run
 
-    def _send(self, run: object, evaluation: Evaluation, arrived: int) -> None:
+    def _send(self, run: object, evaluation: Evaluation) -> None:
         import wandb
 
-        if evaluation.evals["images_seen"] <= arrived:
-            return
         row = history_row(evaluation.evals, evaluation.nested)
         if evaluation.gallery and len(evaluation.gallery[GALLERY[0]]):
             caption = "left: generated; right: nearest training image; below: gap ratio, copies of that image"
@@ -228,16 +245,19 @@ class WandbView:
 
     def _finish(self, run: object, close: Close) -> None:
         self._doing = "sending the rest"
-        if close.preempting:
-            run.mark_preempting()
+        exit_code = close.exit_code
+        if close.failure is not None:
+            run.summary["failure"] = close.failure
+            run.tags = (*run.tags, "failed")
+            exit_code = 0 if under_agent() else exit_code
         try:
-            run.finish(close.exit_code)
+            run.finish(exit_code)
         except TimeoutError:
             self._give_up(f"not everything was sent within {FINISH_SECONDS:g} s; to send it: {_sync(run)}")
 
     def _say(self, text: str) -> None:
         if not self._mute:
-            print(f"W&B: {text}", file=sys.stderr, flush=True)
+            print(f"W&B: {redacted(text)}", file=sys.stderr, flush=True)
 
     def _give_up(self, text: str) -> None:
         """The last line that this view prints."""
@@ -266,7 +286,7 @@ def _numbers(row: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in row.items() if isinstance(value, (int, float))}
 
 
-def _unreachable(url: str) -> str:
+def unreachable(url: str) -> str:
     """Why no server answers at url, as the beginning of a line; empty where one does, whatever it answers."""
     try:
         urlopen(Request(url, method="HEAD"), timeout=REACH_SECONDS).close()
@@ -279,30 +299,10 @@ def _unreachable(url: str) -> str:
 
 
 def _sync(run: object) -> str:
-    return f"wandb sync {shlex.quote(str(Path(run.dir).parent))}"
+    """The command that sends what is on disk; without the option it leaves out what was not begun offline."""
+    option = "" if run.offline else "--no-skip-online "
+    return f"wandb sync {option}{shlex.quote(str(Path(run.dir).parent))}"
 
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def gallery_grid(gallery: Mapping[str, np.ndarray]) -> Image.Image:
-    """Every generated sample beside its nearest training image, gap ratio and copies below; arrays as schema.GALLERY.
-
-    Pixels are repeated, not interpolated: an 8x8 image stays one.
-    """
-    samples, nearest, ratios, copies = (np.asarray(gallery[name]) for name in GALLERY)
-    scale = ceil(CELL_PIXELS / samples.shape[-1])
-    side = scale * samples.shape[-1]
-    width, height = 2 * side + 3 * GAP_PIXELS, side + CAPTION_PIXELS + 2 * GAP_PIXELS
-    columns = max(1, round(sqrt(len(samples) * height / width)))
-    sheet = Image.new("RGB", (columns * width, ceil(len(samples) / columns) * height), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
-    for at, pair in enumerate(zip(samples, nearest, strict=True)):
-        left, top = at % columns * width + GAP_PIXELS, at // columns * height + GAP_PIXELS
-        for place, image in enumerate(pair):
-            big = np.moveaxis(image, 0, -1).repeat(scale, axis=0).repeat(scale, axis=1)
-            pixels = np.broadcast_to(big, (side, side, 3)).astype(np.uint8)
-            sheet.paste(Image.fromarray(pixels), (left + place * (side + GAP_PIXELS), top))
-        draw.text((left, top + side), f"{ratios[at]:.2f}  x{copies[at]}", fill="black", font=font)
-    return sheet

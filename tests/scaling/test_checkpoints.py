@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import pickle
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from scaling.checkpoints import Checkpoints, load_weights, save_weights
-from scaling.store import StoreError
+from scaling.store import DiskFull, StoreError
 
 
 def tensors(step):
@@ -81,9 +82,38 @@ def test_with_all_generations_damaged_training_starts_anew_and_says_so(checkpoin
     for number in (1, 2):
         (checkpoints.folder / f"{number}.safetensors").write_bytes(b"")
     assert checkpoints.load() is None
-    assert "no whole checkpoint is left: training starts anew" in caplog.text
+    assert "no usable checkpoint is left: training starts anew" in caplog.text
     checkpoints.save(tensors(3), {"step": 3})
     assert checkpoints.load()[1] == {"step": 3}
+
+
+def test_the_newest_wanted_generation_is_taken(checkpoints, caplog):
+    """One that is beyond what has to be measured again is of no use, however whole."""
+    for step in (1, 2):
+        checkpoints.save(tensors(step), {"step": step})
+    found, meta = checkpoints.load(lambda meta: meta["step"] < 2)
+    assert meta == {"step": 1} and equal(found, tensors(1)) and "2.json is left out" in caplog.text
+    assert checkpoints.load(lambda meta: meta["step"] < 1) is None
+
+
+def test_a_full_disk_is_told_apart(checkpoints, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("scaling.checkpoints.replace_bytes", full)
+    with pytest.raises(DiskFull, match="checkpoint not written"):
+        checkpoints.save(tensors(1), {"step": 1})
+    with pytest.raises(DiskFull, match="weights not written"):
+        save_weights(checkpoints.folder / "64.safetensors", tensors(1), {})
+
+
+def test_a_removed_run_folder_does_not_come_back(tmp_path):
+    """Its next run would find a checkpoint without the records before it."""
+    with pytest.raises(StoreError, match="checkpoint not written"):
+        Checkpoints(tmp_path / "removed" / "checkpoints").save(tensors(1), {"step": 1})
+    with pytest.raises(StoreError, match="weights not written"):
+        save_weights(tmp_path / "removed" / "weights" / "64.safetensors", tensors(1), {})
+    assert not (tmp_path / "removed").exists()
 
 
 class Bomb:

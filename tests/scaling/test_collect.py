@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.collect import GALLERY_BYTES, collect, main
+from scaling.collect import collect, main
 from scaling.config import build, cell_id
+from scaling.gallery import GALLERY_BYTES
 from scaling.schema import GALLERY, IDENTITY, RECORDS, SCHEMA_VERSION, TABLES, SchemaError
 from scaling.store import RunStore, StoreError
 
@@ -123,6 +124,23 @@ def test_a_large_gallery_is_thinned_evenly_and_says_so(tmp_path, capsys, runs, s
         assert len(kept) == runs
 
 
+def test_of_very_many_runs_the_gallery_looks_at_some_evenly(tmp_path, capsys, monkeypatch):
+    folders = sorted(make(tmp_path / "runs", seed, points=(0,)) for seed in range(5))
+    monkeypatch.setattr("scaling.gallery.GALLERY_RUNS", 3)
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "tables")]) == 0
+    with np.load(tmp_path / "tables" / "gallery.npz") as found:
+        kept = {name.partition(".")[0] for name in found.files}
+    assert kept == {folders[at].name for at in (0, 2, 4)}
+    assert "gallery.npz has 4 of 4 samples of 3 of 5 runs" in capsys.readouterr().out
+
+
+def test_a_run_without_a_record_is_left_out_and_said(tmp_path, capsys):
+    make(tmp_path / "runs", 0)
+    make(tmp_path / "runs", 1, points=())
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "tables")]) == 0
+    assert "1 run(s) without a record yet" in capsys.readouterr().out
+
+
 def test_runs_that_are_not_done_are_included_and_said(tmp_path, capsys):
     make(tmp_path / "runs", 0)
     make(tmp_path / "runs", 1, state="failed")
@@ -139,7 +157,8 @@ def test_a_torn_last_record_is_left_out(tmp_path):
     folder = make(tmp_path / "runs")
     whole = (folder / RECORDS).read_bytes()
     (folder / RECORDS).write_bytes(whole[:-10])
-    assert [row["images_seen"] for row in collect([tmp_path / "runs"]).tables["evals"]] == [0]
+    collect([tmp_path / "runs"], tmp_path / "tables")
+    assert list(pd.read_parquet(tmp_path / "tables" / "evals.parquet").images_seen) == [0]
 
 
 @pytest.mark.parametrize("name", ["science_version", "schema_version"])
@@ -148,7 +167,7 @@ def test_mixed_versions_are_refused_naming_both_runs(tmp_path, name):
     change(folders[1], **{name: 0})
     known = {"schema_version": SCHEMA_VERSION, "science_version": 1}[name]
     with pytest.raises(SchemaError, match=f"{name} is {known} in run {folders[0].name} and 0 in run {folders[1].name}"):
-        collect([tmp_path / "runs"])
+        collect([tmp_path / "runs"], tmp_path / "tables")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +181,7 @@ def test_mixed_versions_are_refused_naming_both_runs(tmp_path, name):
 def test_records_against_the_schema_are_refused(tmp_path, capsys, columns, says):
     change(make(tmp_path / "runs"), **columns)
     with pytest.raises(SchemaError, match=says):
-        collect([tmp_path / "runs"])
+        collect([tmp_path / "runs"], tmp_path / "tables")
     assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "tables")]) == 2
     assert capsys.readouterr().err.count("\n") == 1 and not (tmp_path / "tables").exists()
 
@@ -171,10 +190,10 @@ def test_images_of_another_program_are_refused(tmp_path):
     folder = make(tmp_path / "runs")
     pd.DataFrame({"image_id": ["a"], "colour": [1]}).to_parquet(folder / "images.parquet")
     with pytest.raises(SchemaError, match=r"images\.parquet: images\.colour: no such column"):
-        collect([tmp_path / "runs"])
+        collect([tmp_path / "runs"], tmp_path / "tables")
     (folder / "images.parquet").write_bytes(b"torn")
     with pytest.raises(SchemaError, match=r"images\.parquet: .*remove the run folder"):
-        collect([tmp_path / "runs"])
+        collect([tmp_path / "runs"], tmp_path / "tables")
 
 
 def test_nothing_to_collect_is_an_error(tmp_path, capsys):
@@ -188,8 +207,8 @@ def test_one_run_in_two_folders_is_refused_and_twice_the_same_folder_is_not(tmp_
     make(tmp_path / "a")
     make(tmp_path / "b")
     with pytest.raises(StoreError, match=r"is in .*a and in .*b; name one"):
-        collect([tmp_path / "a", tmp_path / "b"])
-    assert len(collect([tmp_path / "a", tmp_path / "a"]).tables["evals"]) == 2
+        collect([tmp_path / "a", tmp_path / "b"], tmp_path / "tables")
+    assert collect([tmp_path / "a", tmp_path / "a"], tmp_path / "tables").rows["evals"] == 2
 
 
 def test_an_output_that_cannot_be_written_is_said(tmp_path, capsys):

@@ -58,6 +58,7 @@ def test_a_wandb_agents_flags_mean_the_same():
         ("--data.duplication.copies=3", ["data.duplication.copies=3", "design none"]),
         ("--data.fold.index=5", ["data.fold.index=5", "0 to 1"]),
         ("--evaluate.measures=[loss,foo]", ["evaluate.measures", "foo"]),
+        ("--runtime.out=s3://bucket/runs", ["runtime.out=s3://bucket/runs", "file locks", "copy finished runs"]),
         ("--config=/nonexistent.yaml", ["/nonexistent.yaml"]),
         ("width", ["--KEY=VALUE"]),
     ],

@@ -1,16 +1,20 @@
+import errno
 import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
+from contextlib import contextmanager
 
 import pytest
 
 from scaling import lock
-from scaling.lock import Held, Lock, owner
+from scaling.lock import Held, Lock, file_clock, owner, remove_dead
 
 SPAWN = multiprocessing.get_context("spawn")
 TAKE = "import sys, pathlib, os; from scaling.lock import Lock; held = Lock.take(pathlib.Path(sys.argv[1])); "
@@ -68,8 +72,14 @@ def test_a_pid_given_out_again_is_another_process(tmp_path):
         Lock.take(tmp_path)
 
 
+@pytest.fixture
+def quick_watch(monkeypatch):
+    """A suspected owner is watched for a tenth of a second."""
+    monkeypatch.setattr(lock, "WATCH_SECONDS", 0.1)
+
+
 @pytest.mark.parametrize(("age", "alive"), [(100, True), (140, False)])
-def test_another_machine_is_judged_by_its_heartbeat(tmp_path, age, alive):
+def test_another_machine_is_judged_by_its_heartbeat(tmp_path, quick_watch, age, alive):
     left_behind(tmp_path, host="far", machine="another boot", pid=1)
     beat = time.time() - age
     os.utime(tmp_path / "lock.json", (beat, beat))
@@ -79,6 +89,157 @@ def test_another_machine_is_judged_by_its_heartbeat(tmp_path, age, alive):
             Lock.take(tmp_path)
     else:
         Lock.take(tmp_path).release()
+
+
+ON_ANOTHER_MACHINE = textwrap.dedent("""
+    import sys
+    from pathlib import Path
+    from scaling import lock
+    lock._machine = lambda: "another boot"
+    lock.HEARTBEAT_SECONDS = float(sys.argv[2])
+    held = lock.Lock.take(Path(sys.argv[1]))
+    print("held", flush=True)
+    sys.stdin.read()
+    print(held.held(), flush=True)
+""")
+
+
+@contextmanager
+def another_machine(folder, heartbeat):
+    """A live owner whose pid means nothing here."""
+    command = [sys.executable, "-c", ON_ANOTHER_MACHINE, str(folder), str(heartbeat)]
+    process = subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+YEAR = 365 * 86400
+
+
+@pytest.mark.parametrize("jump", [-10 * YEAR, -3600, -1, 0, 3600, 10 * YEAR])
+def test_no_jump_of_this_hosts_clock_is_noticed(tmp_path, monkeypatch, jump):
+    """Neither steals from the living nor spares the dead: only the clock of the file system is asked."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + jump)
+    monkeypatch.setattr(lock, "WATCH_SECONDS", 0.1)
+    with another_machine(tmp_path, heartbeat=60):
+        assert owner(tmp_path).alive
+        with pytest.raises(Held):
+            Lock.take(tmp_path)
+    os.utime(tmp_path / "lock.json", (now - 130, now - 130))
+    assert not owner(tmp_path).alive
+    Lock.take(tmp_path).release()
+
+
+@pytest.mark.parametrize("jump", [-10 * YEAR, -60, 130, 10 * YEAR])
+def test_a_jump_of_the_file_systems_clock_steals_from_no_living_owner(tmp_path, monkeypatch, jump):
+    """Its heartbeat then seems far away from now, but it still comes: who watches sees it, whatever its date."""
+    monkeypatch.setattr(lock, "file_clock", lambda folder: time.time() + jump)
+    monkeypatch.setattr(lock, "WATCH_SECONDS", 5.0)
+    with another_machine(tmp_path, heartbeat=0.2) as process:
+        assert not owner(tmp_path).alive  # suspected
+        started = time.monotonic()
+        with pytest.raises(Held, match=f"process {process.pid} on "):
+            Lock.take(tmp_path)
+        assert time.monotonic() - started < 5
+        said, _ = process.communicate("", timeout=20)
+        assert said == "True\n"
+
+
+@pytest.mark.parametrize("jump", [-10 * YEAR, -60, 130, 10 * YEAR])
+def test_a_jump_of_the_file_systems_clock_keeps_no_dead_owner(tmp_path, quick_watch, monkeypatch, jump):
+    with another_machine(tmp_path, heartbeat=60):
+        pass
+    monkeypatch.setattr(lock, "file_clock", lambda folder: time.time() + jump)
+    Lock.take(tmp_path).release()
+
+
+def test_the_file_systems_clock_is_that_of_its_files_and_leaves_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    (tmp_path / "now").touch()
+    assert abs(file_clock(tmp_path) - (tmp_path / "now").stat().st_mtime) < 2
+    assert [path.name for path in tmp_path.iterdir()] == ["now"]
+    assert file_clock(tmp_path / "missing") == 0  # nothing can be written: this host's
+
+
+def test_a_released_lock_leaves_only_the_guard(tmp_path):
+    Lock.take(tmp_path).release()
+    assert [path.name for path in tmp_path.iterdir()] == ["lock.guard"]
+
+
+def test_a_lost_answer_of_the_server_is_no_loss(tmp_path, monkeypatch):
+    """Over NFS a link may be made and its answer lost; asked again, the server says that the name exists."""
+    real = os.link
+
+    def repeated(source, name):
+        real(source, name)
+        real(source, name)
+
+    monkeypatch.setattr(os, "link", repeated)
+    held = Lock.take(tmp_path)
+    assert held.held()
+    held.release()
+
+
+def test_a_host_that_shares_no_file_locks_may_come_first(tmp_path, monkeypatch):
+    """Between judging and linking; the later one sees a living owner and takes nothing."""
+    real = os.link
+
+    def overtaken(source, name):
+        (tmp_path / "lock.json").write_text(json.dumps({"host": "far", "machine": "x", "pid": 7, "started": 1}))
+        real(source, name)
+
+    monkeypatch.setattr(os, "link", overtaken)
+    with pytest.raises(Held, match="process 7 on far"):
+        Lock.take(tmp_path)
+    assert json.loads((tmp_path / "lock.json").read_text())["pid"] == 7
+
+
+def test_a_file_system_without_file_locks_is_said(tmp_path, monkeypatch):
+    def refused(file, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    with pytest.raises(OSError, match=r"No locks available: this file system has no file locks \(flock\); mount it"):
+        Lock.take(tmp_path)
+
+
+def test_a_removed_folder_ends_the_lock_quietly(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    held = Lock.take(folder)
+    shutil.rmtree(folder)
+    assert not held.held()
+    held.release()
+    assert not held._heart.is_alive() and not folder.exists()
+
+
+def test_a_release_that_the_disk_refuses_still_ends_the_heartbeat(tmp_path, monkeypatch):
+    """Else a warm worker would keep, by its pulse, a run that it has long left."""
+    held = Lock.take(tmp_path)
+
+    def broken(file, operation):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("fcntl.flock", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        held.release()
+    assert not held._heart.is_alive() and not held.held()
+
+
+def test_only_the_dead_are_removed_from_a_finished_run(tmp_path):
+    held = Lock.take(tmp_path)
+    remove_dead(tmp_path)
+    assert held.held()
+    held.release()
+    left_behind(tmp_path, started=1)
+    remove_dead(tmp_path)
+    assert not (tmp_path / "lock.json").exists()
+    remove_dead(tmp_path / "missing")
 
 
 def test_heartbeat_refreshes_the_lock_and_ends_with_it(tmp_path, monkeypatch):
@@ -91,7 +252,7 @@ def test_heartbeat_refreshes_the_lock_and_ends_with_it(tmp_path, monkeypatch):
     assert not (tmp_path / "lock.json").exists() and not held._heart.is_alive()
 
 
-def test_who_was_taken_over_notices_and_leaves_the_new_lock_alone(tmp_path):
+def test_who_was_taken_over_notices_and_leaves_the_new_lock_alone(tmp_path, quick_watch):
     """This process stood still for longer than a foreign one waits; its machine is unknown to the taker."""
     old = Lock.take(tmp_path)
     content = json.loads((tmp_path / "lock.json").read_text())
@@ -104,7 +265,7 @@ def test_who_was_taken_over_notices_and_leaves_the_new_lock_alone(tmp_path):
     new.release()
 
 
-def test_a_foreign_file_under_the_name_is_waited_for_and_then_replaced(tmp_path):
+def test_a_foreign_file_under_the_name_is_waited_for_and_then_replaced(tmp_path, quick_watch):
     (tmp_path / "lock.json").write_text("[]")
     with pytest.raises(Held, match="unknown host"):
         Lock.take(tmp_path)

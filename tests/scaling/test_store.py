@@ -1,24 +1,25 @@
+import errno
 import json
 import os
 import random
-import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
 from scaling import store as store_module
+from scaling.code_version import code_version
 from scaling.config import SCIENCE_VERSION, build, canonical, cell_id, put, run_id, train_id
 from scaling.schema import IDENTITY, RECORDS, SCHEMA_VERSION, SchemaError, rows
-from scaling.store import Busy, RunStore, StoreError, read_status, reason
+from scaling.store import Busy, DiskFull, OtherCode, RunStore, StoreError, read_status, reason
 
 
 def configured(out, **keys):
@@ -378,33 +379,114 @@ def test_weights_of_the_same_training_are_found(tmp_path):
 
 # -- code version ----------------------------------------------------------------------------------------------------
 
-VERSION = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from scaling.code_version import code_version; print(code_version())"
+
+def begun_by(config, version, *records, checkpoint=False):
+    """A run that a worker with this version of the code began and left."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_module, "code_version", lambda: version)
+        patch.setattr(store_module, "commit", lambda: f"commit-of-{version}")
+        with RunStore.open(config) as store:
+            store.set_status("running")
+            for images_seen in records:
+                store.append(record(config, images_seen, code_version=version))
+            if checkpoint:
+                (store.folder / "checkpoints").mkdir()
+    return store.folder
+
+
+@pytest.mark.parametrize(
+    "left", [dict(records=(0, 64)), dict(records=(), checkpoint=True)], ids=["records", "checkpoint"]
 )
+def test_a_run_that_another_version_of_the_code_began_is_refused(config, left):
+    folder = begun_by(config, "older", *left["records"], checkpoint=left.get("checkpoint", False))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(OtherCode) as refusal:
+        RunStore.open(config)
+    said = str(refusal.value)
+    assert said.startswith(f"run {run_id(config)} was begun by code older (commit commit-of-older), and this is code ")
+    assert f"{code_version()} (commit " in said and "\n" not in said
+    assert f"remove {folder} to begin anew" in said and "--runtime.other_code=true" in said
+    # It is a matter of this worker, not of the run: nothing is changed, and one of that version goes on.
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    begun_by(config, "older", 128)
+    assert read_status(folder)["code_version"] == "older"
 
 
-def test_code_version_is_the_commit_and_says_if_the_code_changed(tmp_path):
-    def git(*arguments):
-        return subprocess.run(
-            ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e@e", *arguments],
-            check=True, capture_output=True, text=True,
-        ).stdout.strip()  # fmt: skip
+def test_a_run_in_which_nothing_is_made_yet_belongs_to_no_code(config):
+    folder = begun_by(config, "older")
+    with RunStore.open(config) as store:
+        store.set_status("running")
+    assert read_status(folder)["code_version"] == code_version() and read_status(folder)["commit"]
 
-    def version():
-        command = [sys.executable, "-B", "-P", "-c", VERSION, str(tmp_path)]
-        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout.strip()
 
-    source = Path(store_module.__file__).with_name("code_version.py").read_text()
-    package = tmp_path / "scaling"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "code_version.py").write_text(source)
-    assert not re.fullmatch(r"[0-9a-f]{12}\+?", version())  # no repository: the package's version
-    git("init")
-    assert not re.fullmatch(r"[0-9a-f]{12}\+?", version())  # no commit yet
-    git("add", ".")
-    git("commit", "-m", "x")
-    (tmp_path / "notes.txt").touch()  # not the code
-    assert version() == git("rev-parse", "--short=12", "HEAD")
-    (package / "new.py").touch()
-    assert version() == git("rev-parse", "--short=12", "HEAD") + "+"
+def test_both_versions_are_mixed_where_it_is_wanted(config):
+    folder = begun_by(config, "older", 0)
+    wanted = config.model_copy(update={"runtime": config.runtime.model_copy(update={"other_code": True})})
+    assert run_id(wanted) == run_id(config)
+    with RunStore.open(wanted) as store:
+        store.append(record(config, 64, code_version=code_version()))
+    assert [row["code_version"] for row in rows(folder)["evals"]] == ["older", code_version()]
+
+
+def test_a_finished_run_of_another_version_stays_readable(config):
+    begun_by(config, "older", 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_module, "code_version", lambda: "older")
+        with RunStore.open(config) as store:
+            store.set_status("done")
+    assert RunStore.finished(config)["code_version"] == "older"
+    with RunStore.open(config) as store:
+        assert store.done and store.measured() == {0}
+
+
+# -- what a killed or careless hand leaves ---------------------------------------------------------------------------
+
+
+def test_an_unfinished_folder_of_a_killed_writer_is_removed_too(config):
+    """model/ is written beside and renamed, as a folder."""
+    with RunStore.open(config) as store:
+        (store.folder / "model.tmp").mkdir()
+        (store.folder / "model.tmp" / "config.json").touch()
+    with RunStore.open(config) as store:
+        assert not (store.folder / "model.tmp").exists()
+
+
+def test_the_lock_of_a_writer_killed_after_its_last_word_is_removed(config):
+    with RunStore.open(config) as store:
+        store.append(record(config, 0))
+        store.set_status("done")
+        taken = (store.folder / "lock.json").read_text()
+        assert RunStore.finished(config) and (store.folder / "lock.json").exists()  # it lives
+    (store.folder / "lock.json").write_text(json.dumps(json.loads(taken) | {"started": 1}))
+    assert RunStore.finished(config) and not (store.folder / "lock.json").exists()
+
+
+def test_a_removed_run_folder_is_said(config):
+    with RunStore.open(config) as store:
+        store.append(record(config, 0))
+        shutil.rmtree(store.folder)
+        with pytest.raises(StoreError, match=f"run {store.run_id}: .* was removed; the same command begins it anew"):
+            store.append(record(config, 64))
+        with pytest.raises(StoreError, match="was removed"):
+            store.set_status("running")
+    assert not store.folder.exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_apart_from_a_disk_that_refuses(config, monkeypatch, number):
+    """The first will have room again; an engine waits for it and blames no cell."""
+
+    def fails_with(number):
+        def write(*arguments, **options):
+            raise OSError(number, os.strerror(number))
+
+        return write
+
+    with RunStore.open(config) as store:
+        monkeypatch.setattr(store_module, "append_line", fails_with(number))
+        with pytest.raises(DiskFull, match="make room"):
+            store.append(record(config, 0))
+        monkeypatch.setattr(store_module, "append_line", fails_with(errno.EROFS))
+        with pytest.raises(StoreError) as refusal:
+            store.append(record(config, 0))
+        assert not isinstance(refusal.value, DiskFull)

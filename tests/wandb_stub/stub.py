@@ -4,8 +4,8 @@
         subprocess.run([sys.executable, "-c", SCRIPT], env=stub.environ())
         print([(run.config, run.history, run.state) for run in stub.runs.values()])
 
-Answers what `wandb.login`, `wandb.init` (resume too), logging and `finish` ask: GraphQL operations (the `op_` methods),
-the file stream (history, summary, end of a run) and uploads of files.
+Answers `wandb.login`, `wandb.init` (resume too), logging and `finish`, `wandb sync`, `wandb sweep`, `wandb agent` and
+`wandb.Api()`: GraphQL operations (the `op_` methods of runs.py, sweeps.py, api.py), the file stream and uploads.
 """
 
 import json
@@ -16,11 +16,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-ENTITY = "stub-team"
+from tests.wandb_stub.api import ApiOperations
+from tests.wandb_stub.nodes import ENTITY
+from tests.wandb_stub.runs import Run, RunOperations
+from tests.wandb_stub.sweeps import SweepOperations
+
 VIEWER = {
     "id": "user",
     "name": "stub-user",
@@ -39,35 +42,9 @@ CONSTANT = {  # GraphQL operations whose answer never changes
     "OrganizationCoreWeaveOrganizationID": {"entity": {"organization": None}},
     "RunStoppedStatus": {"project": {"run": {"stopped": False}}},
 }
-FIELDS = {  # of UpsertBucket -> of Run
-    "groupName": "group",
-    "tags": "tags",
-    "jobType": "job_type",
-    "displayName": "name",
-}
 
 
-@dataclass
-class Run:
-    """state: running, finished, failed or preempting. history: one mapping a logged row. metrics: define_metric's."""
-
-    id: str
-    project: str
-    name: str = ""
-    state: str = "running"
-    exit_code: int | None = None
-    preempting: bool = False
-    config: dict = field(default_factory=dict)
-    summary: dict = field(default_factory=dict)
-    history: list[dict] = field(default_factory=list)
-    files: dict[str, bytes] = field(default_factory=dict, repr=False)
-    group: str | None = None
-    job_type: str | None = None
-    tags: list[str] = field(default_factory=list)
-    metrics: list[dict] = field(default_factory=list)
-
-
-class WandbStub:
+class WandbStub(RunOperations, SweepOperations, ApiOperations):
     """The server, in a thread from construction to `close`.
 
     unanswered: what clients asked and the stub did not know. before: called with the name of each GraphQL operation
@@ -75,9 +52,11 @@ class WandbStub:
     """
 
     def __init__(self, before: Callable[[str], None] = lambda operation: None) -> None:
+        SweepOperations.__init__(self)
+        ApiOperations.__init__(self)
         self.runs: dict[str, Run] = {}
         self.unanswered: list[str] = []
-        self.before, self.lock, self.stopped = before, threading.Lock(), False
+        self.before, self.lock, self.stopped = before, threading.RLock(), False
         self._folder = tempfile.TemporaryDirectory(prefix="wandb-stub-", ignore_cleanup_errors=True)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"stub": self}))
         self._server.handle_error = lambda *connection: None  # a client that went away is no news
@@ -115,53 +94,13 @@ class WandbStub:
         end = time.monotonic() + seconds
         while not (value := condition()):
             if time.monotonic() > end:
-                raise TimeoutError(f"not true after {seconds} s; runs: {list(self.runs.values())}")
+                states = {name: run.state for name, run in self.runs.items()}
+                raise TimeoutError(f"not true after {seconds} s; runs: {states}")
             time.sleep(0.05)
         return value
 
-    # -- GraphQL: one method an operation ------------------------------------------------------------------------------
-
-    def op_RunResumeStatus(self, asked: dict) -> dict:
-        run = self.runs.get(asked["name"])
-        return {"model": {**_project(asked["project"]), "bucket": run and _resumable(run)}}
-
-    def op_UpsertBucket(self, asked: dict) -> dict:
-        """wandb.init, and changes of the configuration: create or update a run."""
-        name = asked.get("name") or asked["id"]
-        inserted = name not in self.runs
-        run = self.runs.setdefault(name, Run(name, asked.get("project") or ""))
-        run.state = asked.get("state") or "running"
-        for theirs, ours in FIELDS.items():
-            if asked.get(theirs):
-                setattr(run, ours, asked[theirs])
-        given = json.loads(asked.get("config") or "{}")
-        run.metrics = given.pop("_wandb", {}).get("value", {}).get("m", run.metrics)
-        run.config |= {key: entry["value"] for key, entry in given.items()}
-        run.summary |= json.loads(asked.get("summaryMetrics") or "{}")
-        return {"upsertBucket": {"bucket": {**_node(run), "project": _project(run.project)}, "inserted": inserted}}
-
-    def op_CreateRunFiles(self, asked: dict) -> dict:
-        files = [{"name": file, "uploadUrl": f"{self.url}/upload/{asked['run']}/{file}"} for file in asked["files"]]
-        return {"createRunFiles": {"runID": asked["run"], "uploadHeaders": [], "files": files}}
-
-    # -- the rest ------------------------------------------------------------------------------------------------------
-
-    def file_stream(self, run: Run, body: dict) -> dict:
-        for name, chunk in (body.get("files") or {}).items():
-            lines, offset = chunk["content"], chunk["offset"]
-            if name == "wandb-history.jsonl":
-                run.history[offset : offset + len(lines)] = [json.loads(line) for line in lines]
-            elif name == "wandb-summary.json":
-                run.summary = json.loads(lines[-1])
-        if body.get("preempting"):
-            run.state, run.preempting = "preempting", True
-        if body.get("complete"):
-            run.exit_code = body.get("exitcode") or 0
-            run.state = "failed" if run.exit_code else "finished"
-        return {"exitcode": run.exit_code, "limits": {}}
-
-    def answer(self, path: str, body: bytes) -> tuple[int, dict]:
-        """HTTP status and JSON of one request; raises on what the stub does not know."""
+    def answer(self, path: str, body: bytes) -> tuple[int, dict | bytes]:
+        """HTTP status and content of one request; raises on what the stub does not know."""
         if path == "/graphql":
             call = json.loads(body)
             operation = re.search(r"(?:query|mutation)\s+(\w+)", call["query"])[1]
@@ -175,35 +114,11 @@ class WandbStub:
         if match := re.fullmatch(r"/upload/([^/]+)/(.+)", path):
             self.runs[match[1]].files[match[2]] = body
             return 200, {}
+        if match := re.fullmatch(r"/parquet/([^/]+)", path):
+            return 200, self.parquet_file(self.runs[match[1]])
         if path.startswith("/sdk/otel/"):  # telemetry
             return 200, {}
         raise LookupError(path)
-
-
-def _project(name: str) -> dict:
-    return {"id": name, "name": name, "internalId": "1", "entity": {"id": ENTITY, "name": ENTITY}}
-
-
-def _node(run: Run) -> dict:
-    config = {key: {"value": value} for key, value in run.config.items()}
-    return {
-        "__typename": "Run",
-        "id": run.id,
-        "name": run.id,
-        "displayName": run.name,
-        "projectId": "1",
-        "sweepName": None,
-        "tags": run.tags,
-        "config": json.dumps(config),
-        "summaryMetrics": json.dumps(run.summary),
-        "historyLineCount": len(run.history),
-    }
-
-
-def _resumable(run: Run) -> dict:
-    tail = json.dumps([json.dumps(row) for row in run.history[-1:]])
-    lines = {"logLineCount": 0, "eventsLineCount": 0, "eventsTail": "[]", "historyTail": tail}
-    return {**_node(run), **lines, "wandbConfig": json.dumps({"t": 1})}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -223,9 +138,14 @@ class _Handler(BaseHTTPRequestHandler):
         except Exception as error:
             self.stub.unanswered.append(f"{self.path} {body[:500]!r}: {error!r}")
             status, answer = 400, {"errors": [{"message": f"stub: {error!r}"}]}
-        content = json.dumps(answer).encode()
+        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         with suppress(OSError):
-            self.send_response(status)
+            self.send_response(206 if span else status)
+            if span:
+                first, last = int(span[1]), int(span[2] or len(content) - 1)
+                self.send_header("Content-Range", f"bytes {first}-{min(last, len(content) - 1)}/{len(content)}")
+                content = content[first : last + 1]
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -226,6 +227,7 @@ def test_runs_whose_rows_balance_give_no_interval_instead_of_one_without_width()
     found = by_run(fit(POWER, {"x": x}, y, loss="huber_log:1e-3"), np.repeat(np.arange(6), 2))
     assert all(e.lo is None and e.hi is None and not e.identifiable for e in found.params.values())
     assert "balance exactly" in found.message and np.isnan(p_value(found, "c", -0.4))
+    assert json.dumps(found.as_json(), allow_nan=False)  # what is not known is null, and the report goes on
 
 
 def test_with_many_clusters_hubers_ends_are_those_of_the_draws():

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from scaling.config import build, put
-from scaling.sweep.forecast import corrected, forecast, makespan
+from scaling.flops import forward_flops
+from scaling.sizes import count_params
+from scaling.sweep.forecast import forecast, makespan
+from scaling.sweep.network_shape import layers, network_shape
+from scaling.sweep.run_work import TERMS, run_work
 
 
 def configured(**keys):
@@ -14,44 +18,79 @@ def configured(**keys):
     return build(tree)
 
 
-PILOT = [
-    (64, 2, 85),
-    (64, 8, 61),
-    (64, 16, 42),
-    (64, 32, 18),
-    (64, 48, 9.5),
-    (256, 4, 33),
-    (256, 16, 12.7),
-    (256, 32, 4.9),
-]
-
-
-@pytest.mark.parametrize(("batch", "width", "speed"), PILOT)
-def test_speeds_of_the_pilot_are_met_within_a_quarter(batch, width, speed):
-    """Oracle: steps/s of UNet2DModel (w, 2w) on digits 8x8, one thread, measured."""
-    config = configured(train__batch_size=batch, model__width=width, train__images=1000 * batch, evaluate__measures=[])
-    assert forecast(config).seconds == pytest.approx(1000 / speed, rel=0.25)
-
-
 def test_numbers_of_a_cell():
     """Ladder of design.md: width 16 has 159,697 weights; a spectrum of 4 levels on 128 images has 32 x 15 copies."""
     keys = {"data__n_unique": 128, "data__duplication__design": "spectrum", "data__duplication__levels": 4}
     made = forecast(configured(**keys, train__images=1000, model__width=16))
     assert (made.params, made.n_unique, made.n_train, made.copies) == (159_697, 128, 480, 8)
     assert made.images == 1024  # whole batches of 64
+    assert made.train_flops == 3 * forward_flops(configured().model, image_size=8, channels=1) * 1024
     half = forecast(configured(**keys, data__fold__index=0, train__epochs=1))
     assert (half.n_unique, half.n_train, half.images) == (64, 240, 256)
 
 
-def test_finished_runs_correct_the_forecast():
-    """A replicate is its own answer; the others are scaled by the median ratio of what was measured."""
-    configs = [configured(seed=s, model__width=w) for w in (4, 8, 16) for s in (0, 1)]
-    made = [forecast(config) for config in configs]
-    assert corrected(configs, made, {}) == [one.seconds for one in made]
-    found = corrected(configs, made, {0: 100.0, 2: 3 * made[2].seconds})
-    ratio = (100 / made[0].seconds + 3) / 2
-    assert found[:4] == pytest.approx([100, 100, 3 * made[2].seconds, 3 * made[2].seconds])
-    assert found[4:] == pytest.approx([made[4].seconds * ratio] * 2)
+NETWORKS = [
+    ({"width": 8}, 8, 1),
+    ({"width": 6, "blocks": 2, "channel_mult": [1, 2, 4]}, 16, 3),
+    ({"width": 8, "attention": True}, 8, 1),
+    ({"family": "mlp", "width": 32, "blocks": 3}, 8, 1),
+    ({"family": "dit", "width": 16, "blocks": 2}, 8, 3),
+]
+
+
+@pytest.mark.parametrize(("model", "size", "channels"), NETWORKS)
+def test_layers_add_up_to_the_closed_forms(model, size, channels):
+    """Oracles: the counts of sizes.py and flops.py, which their own tests hold equal to the real networks'.
+
+    Norms have two weights a channel, the dit a table of places; attention multiplies beside its layers.
+    """
+    model = configured(**{f"model__{key}": value for key, value in model.items()}, data__image_size=size).model
+    found = list(layers(model, size, channels))
+    weights = sum(layer.inputs * layer.outputs + layer.outputs for layer in found)
+    rest = count_params(model, model.width, size, channels) - weights
+    assert rest == {"unet": rest, "mlp": 2 * 32 * 3, "dit": 16 * 16}[model.family] and rest % 2 == 0
+    products = sum(2 * layer.inputs * layer.outputs * layer.tokens for layer in found)
+    beside = forward_flops(model, image_size=size, channels=channels) - products
+    # T^2 scores and as many products with the values: 4 blocks of 16 channels and 16 tokens, 2 of 16 and 16
+    assert beside == {"unet": 4 * 16**2 * 16 * 4 * model.attention, "mlp": 0, "dit": 4 * 16**2 * 16 * 2}[model.family]
+
+
+def test_tensors_are_those_of_the_network():
+    """Oracle: the real network's parameters."""
+    from scaling.models.ladder import build as network
+
+    for model, size, channels in NETWORKS:
+        model = configured(**{f"model__{key}": value for key, value in model.items()}, data__image_size=size).model
+        for labels in (0, 10):
+            real = network(model, image_size=size, channels=channels, n_labels=labels, seed=0)
+            assert network_shape(model, size, channels, labels).tensors == len(list(real.parameters()))
+
+
+def test_work_lies_between_the_evaluations():
+    """64 steps, measured at 0, 16 and 64: the first measures the untrained network, the last alone has leverage."""
+    config = configured(
+        train__images=4096, evaluate__at=[1024], evaluate__measures=["loss", "basin", "leverage"], model__width=4
+    )
+    work, at = run_work(config), list(TERMS).index
+    found = work.stretches()
+    assert work.steps == (0, 16, 64)
+    assert found[:, at("step_weight")].tolist() == [0, 16 * work.params, 48 * work.params]
+    assert found[:, at("evaluation")].tolist() == [1, 1, 1]
+    pairs, passes = found[:, at("pair")], found[:, at("pass_flop")]
+    assert pairs[0] > pairs[1] == pairs[2] and passes[0] == passes[1] < passes[2]
+    assert (found.sum(axis=0) == work.total()).all()
+    measured = work.total(trains=False)
+    assert measured[at("step_flop")] == 0 and measured[at("pass_flop")] == passes.sum()
+
+
+def test_what_a_fold_left_out_is_measured_too():
+    whole, half = run_work(configured()), run_work(configured(data__fold__index=0, train__images=204_800))
+    at = list(TERMS).index("pass_flop")
+    assert half.n_unique == half.n_left_out == whole.n_unique // 2
+
+    only = {"evaluate__measures": ["loss"]}
+    whole, half = run_work(configured(**only)), run_work(configured(**only, data__fold__index=0))
+    assert half.evaluations[0, at] == whole.evaluations[0, at]
 
 
 def test_makespan_of_equal_cells_is_rounds():

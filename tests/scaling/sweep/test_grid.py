@@ -57,6 +57,15 @@ def test_a_label_names_what_varies():
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("n_memorized", False), ("strata/8/n_hits", False), ("accuracy", True), (None, True)]
+)
+def test_a_metric_that_no_run_logs_is_said(name, said):
+    """An agent's server would wait for it for ever."""
+    grid = expand(sweep({"seed": {"value": 3}}, metric={"name": name, "goal": "minimize"}))
+    assert any("no run logs it" in note for note in grid.notes) == said
+
+
 def test_nested_parameters_are_dotted_keys():
     nested = {"model": {"parameters": {"width": {"values": [2, 4]}, "blocks": {"value": 2}}}, "seed": {"value": 1}}
     flat = {"model.width": {"values": [2, 4]}, "model.blocks": {"value": 2}, "seed": {"value": 1}}

@@ -166,12 +166,22 @@ def test_a_dry_run_shows_cells_cost_and_state_and_runs_nothing(sweep):
         (["--workers=0"], "--workers: 0: a whole number of at least 1"),
         (["--engine=slurm"], "--engine"),
         (["--modle.width=3"], "scaling.sweep: sweep.yaml: modle.width: no such configuration key; did you mean model"),
-        (["--runtime.out=/proc/none"], "scaling.sweep: /proc/none/.workers: cannot be written"),
+        (["--runtime.out=sweep.yaml/runs"], "scaling.sweep: sweep.yaml/runs/.workers: cannot be written (Not a"),
+        (["--ray-address=auto"], "scaling.sweep: --ray-address=auto: belongs to --engine ray"),
+        (["--gpus-per-worker=1.5"], "--gpus-per-worker: 1.5: a share of one GPU like 1/4 or .25, or a whole number"),
     ],
 )  # fmt: skip
 def test_wrong_usage_ends_with_2_and_one_line(sweep, options, says):
     code, said = sweep(1).run(*options)
     assert code == 2 and said.strip().splitlines()[-1].find(says) >= 0
+
+
+def test_without_ray_its_engine_says_how_to_install_it(sweep):
+    made = sweep(1)
+    with open(made.folder / "fake" / "sitecustomize.py", "a") as file:
+        file.write("\nsys.modules['ray'] = None  # as Python marks what cannot be imported\n")
+    code, said = made.run("--engine=ray")
+    assert (code, said) == (2, 'scaling.sweep: --engine ray: Ray is not installed; pip install -e ".[ray]"\n')
 
 
 def test_cells_of_equal_training_are_not_trained_side_by_side(sweep):
@@ -191,7 +201,8 @@ BROKEN_DRIVER = """
 from pathlib import Path
 from scaling.config import train_id
 from scaling.sweep.grid import expand
-from scaling.sweep.local import Job, Pool
+from scaling.sweep.local import Pool
+from scaling.sweep.queue import Job, Queue
 
 def show(pool):
     assert not all(worker.state for worker in pool.workers), "cannot show"
@@ -199,7 +210,7 @@ def show(pool):
 if __name__ == "__main__":
     Path("logs").mkdir()
     jobs = [Job(cell, 1.0, train_id(cell.config)) for cell in expand("sweep.yaml", ["--runtime.out=runs"]).cells]
-    Pool(jobs, 2, logs=Path("logs"), show=show, tell=print).run()
+    Pool(Queue(jobs, print), 2, logs=Path("logs"), show=show).run()
 """
 
 

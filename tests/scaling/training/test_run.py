@@ -20,8 +20,8 @@ from scaling.flops import forward_flops as closed_form_flops
 from scaling.memorization.ideal_distance import ideal_distance
 from scaling.schema import EVALS, rows
 from scaling.store import RunStore, StoreError
-from scaling.training.evaluate import Diverged
 from scaling.training.run import choose_device, train
+from scaling.training.watch import Diverged
 
 TINY = [
     "--model.width=2", "--train.images=2048", "--train.batch_size=32", "--train.warmup_images=0", "--data.n_unique=12",

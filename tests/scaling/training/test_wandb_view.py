@@ -13,7 +13,9 @@ from PIL import Image
 
 from scaling.config import canonical, cell_id, load, run_id, train_id
 from scaling.schema import GALLERY
-from scaling.training.wandb_view import CELL_PIXELS, CLOSE_SECONDS, gallery_grid, history_row, run_arguments
+from scaling.sweep.metric import is_logged
+from scaling.training.wandb_gallery import CELL_PIXELS, gallery_grid
+from scaling.training.wandb_view import CLOSE_SECONDS, history_row, run_arguments, wanted
 from tests.wandb_stub.stub import WandbStub
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -66,7 +68,7 @@ def seen_twice(tmp_path_factory):
     """A run logged up to images_seen=100 and ended by SIGTERM, then again from its first record to its end."""
     tmp_path, outputs = tmp_path_factory.mktemp("view"), []
     with WandbStub() as server:
-        script = "log(view, 0); log(view, 100); view.close(143, preempting=True)"
+        script = "log(view, 0); log(view, 100); view.close(143)"
         outputs.append(run(script, tmp_path, server.environ()))
         first = [server.runs[RUN].state, server.runs[RUN].preempting, len(server.runs[RUN].history)]
         script = """
@@ -94,7 +96,7 @@ def test_a_run_arrives_with_its_configuration_group_and_tags(seen_twice):
 def test_images_seen_is_the_axis_and_a_resumed_run_adds_only_what_is_new(seen_twice):
     server, first, outputs, _ = seen_twice
     seen = server.runs[RUN]
-    assert first == ["failed", True, 2]
+    assert first == ["failed", False, 2]
     name, glob, step_metric = "1", "2", "5"  # fields of wandb's MetricRecord; step_metric counts from 1
     everything = next(metric for metric in seen.metrics if metric.get(glob) == "*")
     assert seen.metrics[everything[step_metric] - 1][name] == "images_seen"
@@ -137,6 +139,56 @@ def test_an_agent_says_which_run_this_is(stub, tmp_path):
     assert list((tmp_path / "wandb").glob("run-*-given"))
 
 
+SHOWN = """
+from scaling.training.wandb_view import shown
+view.close()
+with shown(load(sys.argv[1:]), images_total=400) as tell:
+    tell({"evals": evals(0)}, {})
+    {then}
+"""
+
+
+def test_under_an_agent_a_failed_run_is_not_given_out_again_and_says_why(stub, tmp_path):
+    """The server gives out again what is marked as preempting and ends with an exit code other than 0: so 0."""
+    agent = {"WANDB_SWEEP_ID": "sw1", "WANDB_RUN_ID": "given", "WANDB_DIR": str(tmp_path)}
+    script = SHOWN.replace("{then}", "raise RuntimeError(f'diverged in {load(sys.argv[1:]).runtime.out}')")
+    with pytest.raises(AssertionError, match="RuntimeError: diverged"):
+        run(script, tmp_path, stub.environ(**agent))
+    seen = stub.runs["given"]
+    assert (seen.state, seen.exit_code, seen.preempting, len(seen.history)) == ("finished", 0, True, 1)
+    assert seen.tags == ["digits", "unet", "uniform", "failed"]
+    assert seen.summary["failure"] == "diverged in runs"  # and not where that is on this machine
+
+
+def test_without_an_agent_a_failed_run_is_failed(stub, tmp_path):
+    with pytest.raises(AssertionError, match="RuntimeError: diverged"):
+        run(SHOWN.replace("{then}", "raise RuntimeError('diverged')"), tmp_path, stub.environ())
+    seen = stub.runs[RUN]
+    assert (seen.state, seen.exit_code, seen.preempting) == ("failed", 1, False)
+    assert (seen.tags[-1], seen.summary["failure"]) == ("failed", "diverged")
+
+
+@pytest.mark.parametrize(
+    ("flags", "sweep", "shown"),
+    [([], False, False), ([], True, True), (["--runtime.logger=none"], True, False), (FLAGS, False, True)],
+)
+def test_a_run_is_shown_where_it_is_asked_for_and_under_an_agent(monkeypatch, flags, sweep, shown):
+    monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
+    if sweep:
+        monkeypatch.setenv("WANDB_SWEEP_ID", "sw1")
+    assert wanted(load(flags)) == shown
+
+
+@pytest.mark.parametrize("name", ["n_memorized", "seen_loss", "strata/4/n_hits", "attention"])
+def test_what_a_sweep_may_optimise_is_in_a_history_row(seen_twice, name):
+    assert is_logged(name) and name in seen_twice[0].runs[RUN].history[1]
+
+
+@pytest.mark.parametrize("name", ["loss", "config", "record", "strata/4/copies", "strata/x/n_hits", "strata/4/kid"])
+def test_what_no_run_logs_is_known(name):
+    assert not is_logged(name)
+
+
 def test_a_key_in_netrc_is_found(stub, tmp_path):
     netrc = tmp_path / "netrc"
     netrc.write_text(f"machine {stub.url.removeprefix('http://')} login user password {'b' * 40}\n")
@@ -158,6 +210,14 @@ log(view, 0); view.close()
     done = run(script, tmp_path, stub.environ())
     seen = [(each.config["seed"], len(each.history), each.state) for each in stub.runs.values()]
     assert (sorted(seen), done.stderr) == ([(7, 1, "finished"), (8, 2, "failed")], "")
+
+
+def test_a_summary_that_is_ahead_of_the_history_hides_no_row(stub, tmp_path):
+    """What a killed process leaves: the server has the summary of its second evaluation, and the row of the first."""
+    run("log(view, 0); view.close(1)", tmp_path, stub.environ())
+    stub.runs[RUN].summary["images_seen"] = 100
+    run("log(view, 0); log(view, 100); log(view, 400); view.close()", tmp_path, stub.environ())
+    assert [row["images_seen"] for row in stub.runs[RUN].history] == [0, 100, 400]
 
 
 def test_without_a_key_the_run_is_offline_and_says_in_one_line_how_to_send_it(stub, tmp_path):
@@ -216,6 +276,7 @@ print(timed(view.close))
 
 
 def test_a_server_that_dies_in_the_middle_does_not_stop_the_run(stub, tmp_path):
+    """And the command that is printed then brings every row once the server is back."""
     script = """
 import scaling.training.wandb_view as module
 module.FINISH_SECONDS = 1.0
@@ -229,12 +290,16 @@ print(max(calls), timed(view.close))
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with subprocess.Popen(command, env=stub.environ(), cwd=ROOT, **pipes) as client:
         stub.wait_for(lambda: RUN in stub.runs)
-        stub.stop()
+        stub.stopped = True
         output, said = client.communicate("\n", timeout=60)
     slowest, closing = map(float, output.splitlines()[1].split())
     assert (client.returncode, slowest < 0.05, closing < 10) == (0, True, True)
     (folder,) = (tmp_path / "runs" / RUN / "wandb").glob(f"run-*-{RUN}")
-    assert said == f"W&B: not everything was sent within 1 s; to send it: wandb sync {folder}\n"
+    assert said == f"W&B: not everything was sent within 1 s; to send it: wandb sync --no-skip-online {folder}\n"
+    stub.stopped = False
+    sync = [sys.executable, "-m", *said.partition("to send it: ")[2].split()]
+    subprocess.run(sync, env=stub.environ(), check=True, capture_output=True, timeout=60)
+    assert [row["images_seen"] for row in stub.runs[RUN].history] == list(range(20))
 
 
 def test_a_malformed_key_is_not_repeated(stub, tmp_path):

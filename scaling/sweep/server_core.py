@@ -1,0 +1,18 @@
+"""Seconds of one of each term of run_work.TERMS on one thread of a plain server core: what is known before any run.
+
+Written by `python -m benchmarks.forecast --keep`, from the finished runs of its table.
+"""
+
+SECONDS = {
+    "step_layer": 1.8e-04,
+    "step_weight": 2.0e-09,
+    "step_activation": 5.0e-09,
+    "step_flop": 8.0e-12,
+    "pass_layer": 6.0e-05,
+    "pass_activation": 1.5e-09,
+    "pass_flop": 8.0e-12,
+    "pair": 2.5e-10,
+    "image": 2.0e-05,
+    "evaluation": 2.0e-01,
+}
+START_SECONDS = 0.5  # from a worker's "next" to a run's first step, and from its last record to "done"

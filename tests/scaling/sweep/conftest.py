@@ -26,6 +26,8 @@ FAKE = textwrap.dedent("""
             from scaling.training.run import train_together as real
             sys.modules["scaling.training.run"] = module
             return real(requests, ended)
+        with open(asked(requests[0].config, "FAKE_LOG") + ".packs", "a") as log:
+            log.write(f"{len(requests)}\\n")
         for request in requests:
             try:
                 train(request.config, request.store, request.progress)
@@ -109,6 +111,10 @@ class Sweep:
             said, _ = process.communicate(timeout=20)
             raise AssertionError(said) from None
         return process.returncode, said
+
+    def packs(self) -> list[int]:
+        """How many cells each training had side by side, in the order of their starts."""
+        return list(map(int, Path(f"{self.log}.packs").read_text().split()))
 
     def trained(self) -> list[int]:
         """The seeds whose training was started, as often as it was."""

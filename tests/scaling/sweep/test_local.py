@@ -64,6 +64,23 @@ def test_a_killed_worker_is_replaced_and_its_cell_goes_on(sweep):
     assert {of_seed(made.runs, seed)[0] for seed in range(3)} == {"done"}
 
 
+def test_cells_of_one_shape_share_a_worker_and_each_ends_for_itself(sweep):
+    made = sweep(5)
+    code, said = made.run("--workers=1", "--pack=3", FAKE="fail1")
+    assert code == 1 and "5 cells: 4 done, 1 failed, 0 left" in said
+    assert "the loss became odd" in said
+    assert made.packs() == [3, 2] and made.trained() == [0, 1, 2, 3, 4]
+
+
+def test_cells_whose_shared_worker_died_go_on_alone(sweep):
+    """Which of them is at fault cannot be told: none takes another with it a second time."""
+    made = sweep(2)
+    code, said = made.run("--workers=1", "--pack=2", FAKE="once1")
+    assert code == 0 and "2 cells: 2 done" in said
+    assert said.count("sweep: again") == 1  # the other one was done by then
+    assert made.packs() == [2, 1] and made.trained() == [0, 1, 1]
+
+
 def test_a_cell_that_kills_its_workers_fails_after_three(sweep):
     made = sweep(2)
     code, said = made.run(FAKE="die1")

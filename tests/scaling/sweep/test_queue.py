@@ -45,3 +45,20 @@ def test_what_never_began_is_not_counted(job):
     for _ in range(10):
         queue.returned(queue.take(set()))
     assert job.kills == 0 and queue.pending == [job]
+
+
+def test_company_is_of_one_shape_affordable_free_and_trains_something_else(tmp_path):
+    def made(seed: int, **more: object) -> Job:
+        config = build({"seed": seed, "runtime": {"out": str(tmp_path)}})
+        return Job(Cell(config, f"{seed:012x}", f"seed={seed}"), 1.0, f"t{seed}", **{"shape": "s", **more})
+
+    first, same = made(0), made(1)
+    others = [made(2, shape="other"), made(3, shape=None), made(4, kills=1), made(5, not_before=float("inf"))]
+    twin, long, running = made(6), made(7), made(8)
+    twin.train_id, long.seconds = "t1", 1e9
+    last = made(9)
+    queue = Queue([first, same, *others, twin, long, running, last], lambda event: None, budget_seconds=60)
+    queue.pending.remove(first)
+    assert queue.take_beside(first, 9, {"t0", "t8"}) == [same, last]
+    assert {job.cell.label for job in queue.pending} == {f"seed={n}" for n in range(2, 9)}
+    assert queue.take_beside(first, 0, {"t0"}) == [] and queue.take_beside(others[1], 3, set()) == []

@@ -10,14 +10,30 @@ from typing import NamedTuple
 from scaling.sizes import DIT_PATCH, ModelShape, head_size
 
 OF_A_LAYER = 2  # tensors of a convolution, linear layer or norm: weight and bias
+LANES = 16  # float32 channels that a core's convolutions take at once: 2 cost what 16 do
 
 
 class Layer(NamedTuple):
-    """A convolution or linear layer: inputs and outputs of one of its `tokens` products."""
+    """A convolution or linear layer: inputs and outputs of one of its `tokens` products; window: pixels of a kernel."""
 
     inputs: int
     outputs: int
     tokens: int = 1
+    window: int = 0  # of a linear layer
+
+    @property
+    def convolution(self) -> int:
+        """FLOPs of a convolution as they cost, the channels rounded up to LANES; 0 of a linear layer."""
+        channels = _rounded(self.inputs // self.window) if self.window else 0
+        return 2 * self.window * channels * _rounded(self.outputs) * self.tokens
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.inputs * self.outputs * self.tokens
+
+
+def _rounded(channels: int) -> int:
+    return -(-channels // LANES) * LANES
 
 
 @dataclass(frozen=True)
@@ -27,6 +43,8 @@ class NetworkShape:
     layers: int
     activations: int  # numbers that the layers put out
     tensors: int  # of weights
+    convolution: int  # FLOPs, channels rounded up
+    convolution_exact: int  # FLOPs
 
 
 def network_shape(model: ModelShape, image_size: int, channels: int, labels: int = 0) -> NetworkShape:
@@ -37,6 +55,8 @@ def network_shape(model: ModelShape, image_size: int, channels: int, labels: int
         layers=len(found),
         activations=sum(layer.outputs * layer.tokens for layer in found),
         tensors=OF_A_LAYER * (len(found) + norms) + tables,
+        convolution=sum(layer.convolution for layer in found),
+        convolution_exact=sum(layer.flops for layer in found if layer.window),
     )
 
 
@@ -51,7 +71,7 @@ def layers(model: ModelShape, image_size: int, channels: int) -> Iterator[Layer]
 
 
 def _conv(i: int, o: int, size: int, kernel: int = 3) -> Layer:
-    return Layer(i * kernel**2, o, size**2)
+    return Layer(i * kernel**2, o, size**2, kernel**2)
 
 
 def _resnet(i: int, o: int, time: int, size: int) -> Iterator[Layer]:

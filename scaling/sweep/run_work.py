@@ -18,10 +18,12 @@ TERMS = {
     "step_layer": "a layer in a training step, whatever its size",
     "step_weight": "a weight in a training step: optimizer and average",
     "step_activation": "a layer's output number, forward and backward",
-    "step_flop": "a FLOP in training",
+    "step_convolution": "a FLOP of a convolution in training, channels rounded up to those taken at once",
+    "step_product": "a FLOP of a linear layer or of attention in training",
     "pass_layer": "a layer in a pass of an instrument, whatever its size",
     "pass_activation": "a layer's output number in it",
-    "pass_flop": "a FLOP in it",
+    "pass_convolution": "a FLOP of a convolution in it",
+    "pass_product": "a FLOP of a linear layer or of attention in it",
     "pair": "a pixel of an image compared with one of another image",
     "image": "an image's row and hash in a record",
     "evaluation": "an evaluation, whatever it measures",
@@ -89,7 +91,7 @@ def run_work(config: ExperimentConfig) -> RunWork:
         steps=tuple(steps),
         training=_amounts(
             step_layer=shape.layers, step_weight=params, step_activation=batch * shape.activations,
-            step_flop=3 * batch * flops,
+            step_convolution=3 * batch * shape.convolution, step_product=3 * batch * (flops - shape.convolution_exact),
         ),
         evaluations=_evaluations(config, images, shape, flops, channels * size**2, len(steps)),
     )  # fmt: skip
@@ -108,7 +110,10 @@ def _evaluations(
         asked = [cost for name, cost in costs.items() if (name == ONCE) == of_last]
         calls, through = sum(cost.calls for cost in asked), sum(cost.images for cost in asked)
         return _amounts(
-            pass_layer=calls * shape.layers, pass_activation=through * shape.activations, pass_flop=through * flops
+            pass_layer=calls * shape.layers,
+            pass_activation=through * shape.activations,
+            pass_convolution=through * shape.convolution,
+            pass_product=through * (flops - shape.convolution_exact),
         )
 
     found = np.tile(passes(False) + _amounts(pair=pairs.each * pixels, image=rows, evaluation=1), (count, 1))

@@ -76,16 +76,26 @@ def test_work_lies_between_the_evaluations():
     assert work.steps == (0, 16, 64)
     assert found[:, at("step_weight")].tolist() == [0, 16 * work.params, 48 * work.params]
     assert found[:, at("evaluation")].tolist() == [1, 1, 1]
-    pairs, passes = found[:, at("pair")], found[:, at("pass_flop")]
+    pairs, passes = found[:, at("pair")], found[:, at("pass_convolution")]
     assert pairs[0] > pairs[1] == pairs[2] and passes[0] == passes[1] < passes[2]
     assert (found.sum(axis=0) == work.total()).all()
     measured = work.total(trains=False)
-    assert measured[at("step_flop")] == 0 and measured[at("pass_flop")] == passes.sum()
+    assert measured[at("step_convolution")] == 0 and measured[at("pass_convolution")] == passes.sum()
+
+
+def test_few_channels_cost_what_sixteen_do():
+    """By hand, 8x8 at width 2: the first convolution has 2 x 9 x 16 x 16 x 64 FLOPs as 16 channels would; at width 16
+    all but the first and the last are exact, and linear layers stay what they are."""
+    narrow, wide = (next(iter(layers(configured(model__width=width).model, 8, 1))) for width in (2, 16))
+    assert narrow.convolution == wide.convolution == 2 * 9 * 16 * 16 * 64 and narrow.flops == 2 * 9 * 2 * 64
+    inner = [layer for layer in layers(configured(model__width=16).model, 8, 1) if layer.window][1:-1]
+    assert all(layer.convolution == layer.flops for layer in inner)
+    assert network_shape(configured(model__family="mlp", model__width=32).model, 8, 1).convolution == 0
 
 
 def test_what_a_fold_left_out_is_measured_too():
     whole, half = run_work(configured()), run_work(configured(data__fold__index=0, train__images=204_800))
-    at = list(TERMS).index("pass_flop")
+    at = list(TERMS).index("pass_convolution")
     assert half.n_unique == half.n_left_out == whole.n_unique // 2
 
     only = {"evaluate__measures": ["loss"]}

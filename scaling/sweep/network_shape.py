@@ -10,7 +10,7 @@ from typing import NamedTuple
 from scaling.sizes import DIT_PATCH, ModelShape, head_size
 
 OF_A_LAYER = 2  # tensors of a convolution, linear layer or norm: weight and bias
-LANES = 16  # float32 channels that a core's convolutions take at once: 2 cost what 16 do
+LANES_IN, LANES_OUT = 8, 16  # float32 channels that a core's convolutions take at once: 2 cost what these do
 
 
 class Layer(NamedTuple):
@@ -23,24 +23,25 @@ class Layer(NamedTuple):
 
     @property
     def convolution(self) -> int:
-        """FLOPs of a convolution as they cost, the channels rounded up to LANES; 0 of a linear layer."""
-        channels = _rounded(self.inputs // self.window) if self.window else 0
-        return 2 * self.window * channels * _rounded(self.outputs) * self.tokens
+        """FLOPs of a convolution as they cost, the channels rounded up; 0 of a linear layer."""
+        channels = _rounded(self.inputs // self.window, LANES_IN) if self.window else 0
+        return 2 * self.window * channels * _rounded(self.outputs, LANES_OUT) * self.tokens
 
     @property
     def flops(self) -> int:
         return 2 * self.inputs * self.outputs * self.tokens
 
 
-def _rounded(channels: int) -> int:
-    return -(-channels // LANES) * LANES
+def _rounded(channels: int, lanes: int) -> int:
+    return -(-channels // lanes) * lanes
 
 
 @dataclass(frozen=True)
 class NetworkShape:
     """Sums over the layers, of one image's forward pass."""
 
-    layers: int
+    convolutions: int  # layers
+    linears: int  # layers
     activations: int  # numbers that the layers put out
     tensors: int  # of weights
     convolution: int  # FLOPs, channels rounded up
@@ -52,7 +53,8 @@ def network_shape(model: ModelShape, image_size: int, channels: int, labels: int
     found = list(layers(model, image_size, channels))
     norms, tables = _norms(model), int(labels > 0) + int(model.family == "dit")  # dit: its places
     return NetworkShape(
-        layers=len(found),
+        convolutions=sum(layer.window > 0 for layer in found),
+        linears=sum(layer.window == 0 for layer in found),
         activations=sum(layer.outputs * layer.tokens for layer in found),
         tensors=OF_A_LAYER * (len(found) + norms) + tables,
         convolution=sum(layer.convolution for layer in found),

@@ -15,12 +15,14 @@ from scaling.training.points import evaluation_steps
 KNOWN_CHANNELS = {"digits": 1, "fashion_mnist": 1, "cifar10": 3}  # others count as grey unless data.channels says more
 CLASSES = 10  # of a source whose images were not read yet
 TERMS = {
-    "step_layer": "a layer in a training step, whatever its size",
+    "step_layer": "a convolution with what surrounds it in a training step, whatever its size",
+    "step_linear": "a linear layer in a training step, whatever its size",
     "step_weight": "a weight in a training step: optimizer and average",
     "step_activation": "a layer's output number, forward and backward",
     "step_convolution": "a FLOP of a convolution in training, channels rounded up to those taken at once",
     "step_product": "a FLOP of a linear layer or of attention in training",
-    "pass_layer": "a layer in a pass of an instrument, whatever its size",
+    "pass_layer": "a convolution with what surrounds it in a pass of an instrument, whatever its size",
+    "pass_linear": "a linear layer in a pass of an instrument, whatever its size",
     "pass_activation": "a layer's output number in it",
     "pass_convolution": "a FLOP of a convolution in it",
     "pass_product": "a FLOP of a linear layer or of attention in it",
@@ -90,7 +92,8 @@ def run_work(config: ExperimentConfig) -> RunWork:
         shape=shape,
         steps=tuple(steps),
         training=_amounts(
-            step_layer=shape.layers, step_weight=params, step_activation=batch * shape.activations,
+            step_layer=shape.convolutions, step_linear=shape.linears, step_weight=params,
+            step_activation=batch * shape.activations,
             step_convolution=3 * batch * shape.convolution, step_product=3 * batch * (flops - shape.convolution_exact),
         ),
         evaluations=_evaluations(config, images, shape, flops, channels * size**2, len(steps)),
@@ -110,7 +113,8 @@ def _evaluations(
         asked = [cost for name, cost in costs.items() if (name == ONCE) == of_last]
         calls, through = sum(cost.calls for cost in asked), sum(cost.images for cost in asked)
         return _amounts(
-            pass_layer=calls * shape.layers,
+            pass_layer=calls * shape.convolutions,
+            pass_linear=calls * shape.linears,
             pass_activation=through * shape.activations,
             pass_convolution=through * shape.convolution,
             pass_product=through * (flops - shape.convolution_exact),

@@ -4,12 +4,14 @@ Written by `python -m benchmarks.forecast --keep`, from the finished runs of its
 """
 
 SECONDS = {
-    "step_layer": 1.4e-04,
+    "step_layer": 2.0e-04,
+    "step_linear": 1.0e-04,
     "step_weight": 2.0e-09,
     "step_activation": 5.0e-09,
     "step_convolution": 4.6e-12,
     "step_product": 9.0e-12,
-    "pass_layer": 6.0e-05,
+    "pass_layer": 8.0e-05,
+    "pass_linear": 4.0e-05,
     "pass_activation": 1.5e-09,
     "pass_convolution": 4.2e-12,
     "pass_product": 9.0e-12,

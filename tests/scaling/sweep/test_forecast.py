@@ -83,11 +83,11 @@ def test_work_lies_between_the_evaluations():
     assert measured[at("step_convolution")] == 0 and measured[at("pass_convolution")] == passes.sum()
 
 
-def test_few_channels_cost_what_sixteen_do():
-    """By hand, 8x8 at width 2: the first convolution has 2 x 9 x 16 x 16 x 64 FLOPs as 16 channels would; at width 16
+def test_few_channels_cost_what_a_core_takes_at_once():
+    """By hand, 8x8 at width 2: the first convolution costs 2 x 9 x 8 x 16 x 64 FLOPs as at width 16; at width 16
     all but the first and the last are exact, and linear layers stay what they are."""
     narrow, wide = (next(iter(layers(configured(model__width=width).model, 8, 1))) for width in (2, 16))
-    assert narrow.convolution == wide.convolution == 2 * 9 * 16 * 16 * 64 and narrow.flops == 2 * 9 * 2 * 64
+    assert narrow.convolution == wide.convolution == 2 * 9 * 8 * 16 * 64 and narrow.flops == 2 * 9 * 2 * 64
     inner = [layer for layer in layers(configured(model__width=16).model, 8, 1) if layer.window][1:-1]
     assert all(layer.convolution == layer.flops for layer in inner)
     assert network_shape(configured(model__family="mlp", model__width=32).model, 8, 1).convolution == 0

@@ -16,6 +16,7 @@ from scaling.sweep.machine import default_workers
 from scaling.sweep.plan import cell_seconds, state_of
 
 STATES = ("done", "running", "pending", "interrupted", "stale", "failed")
+FEW = 40  # finished runs that the end is forecast from: a status is asked for often
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def of_sweep(cells: Sequence[Cell], out: Path | None = None) -> Overview:
     if not waiting:
         return Overview(runs, 0.0, 0)
     config = cells[0].config
-    calibration = calibrate(folders[config.runtime.out], config.runtime)
+    calibration = calibrate(folders[config.runtime.out], config.runtime, newest=FEW)
     whole = _seconds([cell for cell, _ in waiting], calibration)
     running, pending = [], []
     for (_, run), seconds in zip(waiting, whole, strict=True):

@@ -82,13 +82,13 @@ class Calibration:
         return f"{count} finished run{'s' * (count > 1)} of this machine"
 
 
-def calibrate(out: Path, runtime: RuntimeConfig) -> Calibration:
-    """From the finished runs in `out` and the cache; runtime: how the next ones will run."""
-    here = finished_runs(out, runtime)
+def calibrate(out: Path, runtime: RuntimeConfig, newest: int = NEWEST) -> Calibration:
+    """From the newest finished runs in `out` and the cache; runtime: how the next ones will run."""
+    here = finished_runs(out, runtime, newest)
     return Calibration.of([*_cached(runtime), *here])
 
 
-def finished_runs(out: Path, runtime: RuntimeConfig) -> list[Run]:
+def finished_runs(out: Path, runtime: RuntimeConfig, most: int = NEWEST) -> list[Run]:
     """Of this machine in this run folder, the newest ones. What cannot be read is no concern of a forecast."""
     sheets = {}
     for name in os.listdir(out) if out.is_dir() else []:
@@ -96,7 +96,7 @@ def finished_runs(out: Path, runtime: RuntimeConfig) -> list[Run]:
             sheets[out / name] = os.stat(f"{out}/{name}/status.json").st_mtime
         except OSError:  # no run, or removed meanwhile
             continue
-    newest = sorted(sheets, key=sheets.get, reverse=True)[:NEWEST]
+    newest = sorted(sheets, key=sheets.get, reverse=True)[:most]
     trained: set[str] = set()
     return [run for folder in reversed(newest) if (run := read_run(folder, runtime, trained)) is not None]
 

@@ -97,7 +97,7 @@ def of_folder(out: Path) -> Overview:
 
 def of_sweep(cells: Sequence[Cell], out: Path | None = None) -> Overview:
     """Every cell of a sweep; `out` instead of the folder that the cells name."""
-    folders = {cell.config.runtime.out: out or Path(cell.config.runtime.out) for cell in cells}
+    folders = {name: out or Path(name) for name in {cell.config.runtime.out for cell in cells}}
     runs = [
         Run(cell.run_id, cell.label, *state_of(folders[cell.config.runtime.out] / cell.run_id)) for cell in cells
     ]  # fmt: skip

@@ -1,11 +1,12 @@
 """python -m scaling.status [SWEEP.yaml]: what is done, running, failed and why, and when it ends."""
 
 import argparse
+import gc
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,10 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     options, flags = parser.parse_known_args(argv)
     try:
-        look = _looker(options, flags)
         if options.watch is not None:
-            return _watch(look, options)
-        overview = look()
+            return _watch(_looker(options, flags), options)
+        with _kept_to_the_end():
+            overview = _looker(options, flags)()
     except ConfigError as error:
         print(f"scaling.status: {error}", file=sys.stderr)
         return 2
@@ -56,6 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         _console().print(_shown(overview, everything=options.all), highlight=False, markup=False)
     return 0
+
+
+@contextmanager
+def _kept_to_the_end() -> Iterator[None]:
+    """No garbage collection: all that is read stays, and looking through it again takes a fifth of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _seconds(text: str) -> float:

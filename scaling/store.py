@@ -49,8 +49,10 @@ STATUS = (
     "train_id",
     "data_sha256",
 )
-STATUS_TEXTS = ("state", "reason", "host", "device", "code_version", "commit", "run_id", "train_id", "data_sha256")
-STATUS_NUMBERS = tuple(name for name in STATUS if name not in STATUS_TEXTS)
+STATUS_TEXTS = frozenset(
+    ("state", "reason", "host", "device", "code_version", "commit", "run_id", "train_id", "data_sha256")
+)
+STATUS_NUMBERS = frozenset(STATUS) - STATUS_TEXTS
 STATUS_BYTES = 2**20
 RUN_ID = re.compile(r"[0-9a-f]{12}")
 
@@ -76,7 +78,7 @@ class DiskFull(StoreError):
 
 def read_status(folder: Path) -> dict:
     """What status.json of a run folder says, {} where there is none; raises StoreError on one that is no status."""
-    path = folder / "status.json"
+    path = f"{folder}/status.json"  # of 100,000 runs a Path each takes as long as reading them
     try:
         content = read_bytes(path, STATUS_BYTES)
         if not content:  # a power cut right after a `running` was written

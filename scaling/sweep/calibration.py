@@ -93,12 +93,12 @@ def finished_runs(out: Path, runtime: RuntimeConfig, most: int = NEWEST) -> list
     sheets = {}
     for name in os.listdir(out) if out.is_dir() else []:
         try:
-            sheets[out / name] = os.stat(f"{out}/{name}/status.json").st_mtime
+            sheets[name] = os.stat(f"{out}/{name}/status.json").st_mtime
         except OSError:  # no run, or removed meanwhile
             continue
     newest = sorted(sheets, key=sheets.get, reverse=True)[:most]
     trained: set[str] = set()
-    return [run for folder in reversed(newest) if (run := read_run(folder, runtime, trained)) is not None]
+    return [run for name in reversed(newest) if (run := read_run(out / name, runtime, trained)) is not None]
 
 
 def read_run(folder: Path, runtime: RuntimeConfig, trained: set[str]) -> Run | None:

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nlargest
 from pathlib import Path
 
 from scaling.store import RUN_ID
@@ -105,7 +106,8 @@ def of_sweep(cells: Sequence[Cell], out: Path | None = None) -> Overview:
     if not waiting:
         return Overview(runs, 0.0, 0)
     config = cells[0].config
-    calibration = calibrate(folders[config.runtime.out], config.runtime, newest=FEW)
+    done = nlargest(FEW, (run for run in runs if run.state == "done"), key=lambda run: run.status.get("updated") or 0.0)
+    calibration = calibrate(folders[config.runtime.out], config.runtime, [run.run_id for run in done])
     whole = _seconds([cell for cell, _ in waiting], calibration)
     running, pending = [], []
     for (_, run), seconds in zip(waiting, whole, strict=True):

@@ -82,23 +82,27 @@ class Calibration:
         return f"{count} finished run{'s' * (count > 1)} of this machine"
 
 
-def calibrate(out: Path, runtime: RuntimeConfig, newest: int = NEWEST) -> Calibration:
-    """From the newest finished runs in `out` and the cache; runtime: how the next ones will run."""
-    here = finished_runs(out, runtime, newest)
+def calibrate(out: Path, runtime: RuntimeConfig, names: Sequence[str] | None = None) -> Calibration:
+    """From the cache and the newest finished runs in `out`, or those of these names; runtime: of the next ones."""
+    here = finished_runs(out, runtime, newest(out) if names is None else names)
     return Calibration.of([*_cached(runtime), *here])
 
 
-def finished_runs(out: Path, runtime: RuntimeConfig, most: int = NEWEST) -> list[Run]:
-    """Of this machine in this run folder, the newest ones. What cannot be read is no concern of a forecast."""
+def newest(out: Path) -> list[str]:
+    """The runs of the folder that were written last."""
     sheets = {}
     for name in os.listdir(out) if out.is_dir() else []:
         try:
             sheets[name] = os.stat(f"{out}/{name}/status.json").st_mtime
         except OSError:  # no run, or removed meanwhile
             continue
-    newest = sorted(sheets, key=sheets.get, reverse=True)[:most]
+    return sorted(sheets, key=sheets.get, reverse=True)[:NEWEST]
+
+
+def finished_runs(out: Path, runtime: RuntimeConfig, names: Sequence[str]) -> list[Run]:
+    """Those of these runs that are of this machine. What cannot be read is no concern of a forecast."""
     trained: set[str] = set()
-    return [run for name in reversed(newest) if (run := read_run(out / name, runtime, trained)) is not None]
+    return [run for name in reversed(names) if (run := read_run(out / name, runtime, trained)) is not None]
 
 
 def read_run(folder: Path, runtime: RuntimeConfig, trained: set[str]) -> Run | None:

@@ -7,7 +7,7 @@ import pytest
 from scaling.config import cell_id
 from scaling.fields import RuntimeConfig
 from scaling.sweep import calibration
-from scaling.sweep.calibration import Calibration, cache_file, calibrate, finished_runs, remember
+from scaling.sweep.calibration import Calibration, cache_file, calibrate, finished_runs, newest, remember
 from scaling.sweep.run_work import run_work
 from scaling.sweep.server_core import START_SECONDS
 from tests.scaling.sweep.runs import KNOWN, configured, finish
@@ -23,7 +23,7 @@ def own_cache(tmp_path, monkeypatch):
 def test_runs_of_this_machine_are_read_as_they_were_timed(tmp_path):
     config = configured(tmp_path / "runs")
     finish(config, 3 * KNOWN)
-    (run,) = finished_runs(tmp_path / "runs", CPU)
+    (run,) = finished_runs(tmp_path / "runs", CPU, newest(tmp_path / "runs"))
     work = run_work(config)
     assert (run.cell_id, run.timing.amounts.tolist()) == (cell_id(config), work.stretches().tolist())
     assert run.timing.seconds == pytest.approx(work.stretches() @ KNOWN * 3)
@@ -40,20 +40,22 @@ def test_runs_of_this_machine_are_read_as_they_were_timed(tmp_path):
 def test_runs_that_say_nothing_of_this_machine_do_not_count(tmp_path, status):
     finish(configured(tmp_path, seed=0), **status)
     finish(configured(tmp_path, seed=1), device="cpu", threads=1)
-    assert len(finished_runs(tmp_path, CPU)) == 1
+    assert len(finished_runs(tmp_path, CPU, newest(tmp_path))) == 1
 
 
 def test_where_a_gpu_may_have_been_used_an_unknown_device_does_not_count(tmp_path, monkeypatch):
     finish(configured(tmp_path))
     monkeypatch.setattr(calibration, "gpus", lambda: ["0"])
-    assert finished_runs(tmp_path, CPU) == [] and finished_runs(tmp_path, RuntimeConfig(device="cuda")) == []
+    names = newest(tmp_path)
+    assert len(names) == 1
+    assert finished_runs(tmp_path, CPU, names) == finished_runs(tmp_path, RuntimeConfig(device="cuda"), names) == []
 
 
 def test_of_runs_that_share_a_training_the_first_counts(tmp_path):
     """The other one measured its weights: its seconds say nothing of training."""
     first = finish(configured(tmp_path))
     second = finish(configured(tmp_path, model={"width": 8, "prune": 0.5}), KNOWN / 9)
-    assert [run.run_id for run in finished_runs(tmp_path, CPU)] == [first.name] != [second.name]
+    assert [run.run_id for run in finished_runs(tmp_path, CPU, newest(tmp_path))] == [first.name] != [second.name]
 
 
 FOREIGN = [b"", b"{}\n", b'{"evals": {"schema_version": 1}}\n', b"\xff\xfe\n", b'{"evals": 3}\n']
@@ -64,14 +66,16 @@ def test_a_foreign_file_among_the_runs_is_passed_over(tmp_path, content):
     folder = finish(configured(tmp_path))
     (folder / "evals.jsonl").write_bytes(content)
     finish(configured(tmp_path, seed=1))
-    assert len(finished_runs(tmp_path, CPU)) == 1
+    assert len(finished_runs(tmp_path, CPU, newest(tmp_path))) == 1
 
 
 def test_a_new_folder_starts_from_earlier_sweeps(tmp_path):
     finish(configured(tmp_path / "old"), 3 * KNOWN)
     old = calibrate(tmp_path / "old", CPU)
     finish(configured(tmp_path / "short", width=4), KNOWN / 100)
-    remember([*old.runs.values(), *finished_runs(tmp_path / "short", CPU)], CPU)  # what was over at once tells nothing
+    remember(
+        [*old.runs.values(), *finished_runs(tmp_path / "short", CPU, newest(tmp_path / "short"))], CPU
+    )  # what was over at once tells nothing
     new = calibrate(tmp_path / "new", CPU)
     assert new.words == old.words and new.model.costs == pytest.approx(old.model.costs)
     assert calibrate(tmp_path / "new", RuntimeConfig(device="cpu", threads=2)).runs == {}
@@ -80,7 +84,7 @@ def test_a_new_folder_starts_from_earlier_sweeps(tmp_path):
 @pytest.mark.parametrize("damage", ["torn", "version", "negative", "shape", "folder"])
 def test_a_damaged_cache_is_none(tmp_path, damage):
     finish(configured(tmp_path / "old"), 9 * KNOWN)
-    remember(finished_runs(tmp_path / "old", CPU), CPU)
+    remember(finished_runs(tmp_path / "old", CPU, newest(tmp_path / "old")), CPU)
     path = cache_file(CPU)
     content = json.loads(path.read_text())
     if damage == "version":
@@ -94,7 +98,7 @@ def test_a_damaged_cache_is_none(tmp_path, damage):
         path.unlink()
         path.mkdir()
     assert calibrate(tmp_path / "new", CPU).runs == {}
-    remember(finished_runs(tmp_path / "old", CPU), CPU)  # and is made anew, where it can be
+    remember(finished_runs(tmp_path / "old", CPU, newest(tmp_path / "old")), CPU)  # and is made anew, where it can be
     assert len(calibrate(tmp_path / "new", CPU).runs) == (damage != "folder")
 
 

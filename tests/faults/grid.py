@@ -39,12 +39,18 @@ class Study:
         return sum(cell.config.train.images for cell in self.good)
 
 
-def write_study(folder: Path, overlays: Sequence[Mapping[str, object]], seeds: int, *, bad: bool = True) -> Study:
-    """Every overlay on BASE with every seed, and (bad) one overlay that fails and one that diverges."""
+def write_study(
+    folder: Path, overlays: Sequence[Mapping[str, object]], seeds: int, *, bad: bool = True, images: int = 4096
+) -> Study:
+    """Every overlay on BASE with every seed, and (bad) one overlay that fails and one that diverges.
+
+    images: the length of a cell, which must last until the faults that are meant for it have come.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     trees = {f"cell{at}": tree for at, tree in enumerate(overlays)}
     trees |= {"fails": FAILS, "diverges": DIVERGES} if bad else {}
-    for name, tree in {"base": BASE, **trees}.items():
+    base = {**BASE, "train": {**BASE["train"], "images": images}}
+    for name, tree in {"base": base, **trees}.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(tree))
     command = ["${env}", "${interpreter}", "-m", "scaling.train", f"--config={folder / 'base.yaml'}", "${args}"]
     values = [str(folder / f"{name}.yaml") for name in trees]

@@ -27,12 +27,12 @@ OVERLAYS = [
     {"data": {"fold": {"index": 0}}},
     {"data": {"holdout": 24}},
     {"train": {"ema": None}},
-    {"train": {"batch_size": 32, "images": 8192}},
+    {"train": {"batch_size": 32, "images": 65_536}},
     {"train": {"optimizer": "sgd", "lr": 0.01}},
     {"model": {"skips": "1/2"}},
     {"model": {"prune": "1/2"}},  # the training of the first: it may take its weights
     {"model": {"attention": True}},
-    {"model": {"family": "mlp", "width": 8}, "train": {"images": 32768}},
+    {"model": {"family": "mlp", "width": 8}, "train": {"images": 131_072}},
     {"model": {"family": "dit", "width": 8}},
 ]
 SCHEDULE = {
@@ -117,7 +117,7 @@ def small_disk():
 
 @pytest.mark.slow
 def test_a_hundred_faults_lose_and_double_no_cell(tmp_path, small_disk, keep_table):
-    study = write_study(tmp_path / "study", OVERLAYS, seeds=2)
+    study = write_study(tmp_path / "study", OVERLAYS, seeds=2, images=32_768)  # some 12 s of a core each
     calm = undisturbed(study, tmp_path)
     storm, started = Storm(study, tmp_path / "storm", workers=4, seed=SEED), time.monotonic()
     small_disk(storm.runs)

@@ -114,7 +114,12 @@ EVALS = (
     Column("packed", int, "runs", "runs trained side by side in one process; the last bits depend on it"),
     Column("train_flops", float, "FLOP", "so far; 2 per multiply-add; forward + backward = 3 forward"),
     Column("epochs", float, "epochs", "images_seen / n_train"),
-    Column("wall_seconds", float, "s", "clock time of the run so far, measuring included"),
+    Column(
+        "wall_seconds",
+        float,
+        "s",
+        "clock time of the run so far, measuring included; of training side by side its share",
+    ),
     Column("n_draws", int, "draws", "noise levels J of a loss, one noise draw each"),
     Column("n_nonfinite", int, "samples", "samples refused because they were not finite"),
     Column("train_loss", float, "weighted MSE", "mean optimised loss since the last evaluation, by copies"),

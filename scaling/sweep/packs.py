@@ -33,6 +33,8 @@ def shape_of(config: ExperimentConfig) -> str | None:
     model, data, train = config.model, config.data, config.train
     if model.family == "dit" or model.attention:  # models/stacked.py
         return None
+    if train.precision == "fp16":  # one scale for all: a step that one of them overflows would be skipped by all
+        return None
     network = model.model_dump(mode="json", exclude={"prune", "params"})
     images = [data.source, data.image_size, data.channels, data.conditioning]
     labels = data.n_unique if data.conditioning == "unique" else None
@@ -43,7 +45,7 @@ def shape_of(config: ExperimentConfig) -> str | None:
 
 
 def measure(config: ExperimentConfig) -> Speeds:
-    """Ask a process of its own; {} where it fails: packing is then off, and the cells say what is wrong."""
+    """Ask a process of its own; {} where it fails: the cells themselves then say what is wrong."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(config.runtime.threads))
     command = [sys.executable, "-m", "scaling.training.packing"]
     tree = json.dumps(config.model_dump(mode="json"))
@@ -89,7 +91,10 @@ class Packs:
             if shape not in kept:
                 self.tell(f"measuring once how width {config.model.width} trains side by side")
                 kept = {**_read(path), shape: self.measured(config)}
-                _write(path, kept)
+                if kept[shape]:
+                    _write(path, kept)
+                else:  # not kept: what was missing may be there next time
+                    self.tell(f"width {config.model.width} could not be measured: its cells train alone")
             self._known[shape] = kept[shape]
         return self._known[shape]
 

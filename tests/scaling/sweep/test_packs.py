@@ -50,6 +50,11 @@ def test_unique_labels_are_part_of_the_shape_and_attention_has_none():
     assert shape_of(config("--model.family=dit")) is None is shape_of(config("--model.attention=true"))
 
 
+def test_a_common_loss_scale_is_not_shared():
+    """fp16: an overflow of one run would skip the step of all."""
+    assert shape_of(config("--train.precision=fp16")) is None
+
+
 @pytest.mark.parametrize(("alike", "workers", "size"), [
     (1, 1, 1), (2, 2, 1), (4, 2, 2), (8, 2, 4), (40, 2, 8), (40, 4, 8), (7, 2, 4), (3, 1, 2),
 ])  # fmt: skip
@@ -88,6 +93,15 @@ def test_a_shape_is_measured_once_a_machine(own_cache, monkeypatch):
 def test_it_is_really_measured(tmp_path):
     found = packs.measure(config("--model.width=2", "--data.n_unique=8", "--train.batch_size=8"))
     assert found[1] == 1.0 and found[2] > 0
+
+
+def test_what_could_not_be_measured_is_said_and_asked_again(own_cache):
+    told, asked = [], []
+    for _ in range(2):
+        made = Packs(None, 2, told.append, lambda one: asked.append(one) or {})
+        assert made.size(config(), 40, 1e4) == 1
+    assert len(asked) == 2 and sum("could not be measured" in line for line in told) == 2
+    assert not list(own_cache.rglob("packing-*.json"))
 
 
 def test_a_failed_measurement_is_none(tmp_path):

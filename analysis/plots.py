@@ -28,15 +28,28 @@ SIZE = (5.0, 3.7)  # inches: two beside each other on a desk, one on a phone
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A place in a figure that a reader can point at: what stands there, and the runs behind it."""
+
+    axes: Axes
+    x: float  # in the data of `axes`
+    y: float
+    said: str  # one line: values with units, interval and n
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ReportFigure:
-    """A figure of the report with its words."""
+    """A figure of the report with its words, the rows it draws and the places that lead to runs."""
 
     name: str  # of the files
-    section: str  # curves, training, quality or gallery
+    section: str  # of the page
     figure: Figure
     caption: str
     alt: str
     wide: bool = False
+    data: "DataFrame | None" = None  # one row a drawn point, with its interval: the csv beside the figure
+    marks: Sequence[Mark] = ()
 
 
 class Ordered:

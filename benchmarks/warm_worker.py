@@ -37,10 +37,10 @@ class Clock:
     def __init__(self, function) -> None:
         self.function, self.seconds = function, 0.0
 
-    def __call__(self, *args: object) -> object:
+    def __call__(self, *args: object, **named: object) -> object:
         started = time.monotonic()
         try:
-            return self.function(*args)
+            return self.function(*args, **named)
         finally:
             self.seconds += time.monotonic() - started
 

@@ -1,42 +1,53 @@
 """`python -m analysis.report RUNS_OR_TABLES --out DIR`: one page, its figures, and fits, answers, verdicts as JSON."""
 
 import argparse
-import io
 import json
+import re
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from analysis.pages import (
-    descent_sections,
-    instrument_sections,
-    onset_sections,
-    page,
-    question_sections,
-    sections,
-    words,
-)
-from analysis.summary import StudyFit, last_evaluations, study_fits, varied_keys
+from analysis.pages import page, runs
+from analysis.pages.study import Study, facts, study
 from analysis.table import Tables, load
 from scaling import schema
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from analysis.plots import ReportFigure
 
 DRAWS = 500  # bootstrap draws of a fit
-ANSWER_DRAWS = 200  # at most, of an answer: there are nine
-PHOTOGRAPHS = ("gallery", "prompts")  # figures that the page embeds as PNG
+PHOTOGRAPHS = ("gallery", "images", "prompts")  # sections whose figures the page embeds as PNG
+PAGE_FORMATS = ("png", "svg")
+MOST_NUMBERS = 400  # rows of a figure's csv that the page shows; the file beside it has all
+REFRESH = 20  # seconds after which a live page loads itself again
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    if not 0 < options.level < 1 or options.bootstrap < 1 or options.every <= 0:
+        print(
+            f"analysis.report: --level {options.level} must lie in (0, 1), --bootstrap {options.bootstrap} and --every "
+            f"{options.every:g} be > 0",
+            file=sys.stderr,
+        )
+        return 2
+    try:
+        return _watch(options) if options.watch else _once(options)
+    except (ValueError, OSError) as error:
+        print(f"analysis.report: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        prog="python -m analysis.report", description="Fits, figures and one HTML page.", allow_abbrev=False
-    )
+        prog="python -m analysis.report", description="Fits, figures and one HTML page that shows them.",
+        epilog="example: python -m analysis.report runs --out report", allow_abbrev=False,
+    )  # fmt: skip
     made.add_argument("tables", help="a folder of runs, or of tables written by scaling.collect")
     made.add_argument("--out", required=True, metavar="DIR")
     made.add_argument("--level", type=float, default=0.95, help="of every interval (default .95)")
@@ -44,135 +55,130 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--bootstrap", type=int, default=DRAWS, metavar="N", help=f"draws of runs for the fits (default {DRAWS})"
     )
     made.add_argument("--seed", type=int, default=0)
-    options = made.parse_args(argv)
-    if not 0 < options.level < 1 or options.bootstrap < 1:
-        print(
-            f"analysis.report: --level {options.level} must lie in (0, 1), --bootstrap {options.bootstrap} be > 0",
-            file=sys.stderr,
-        )
-        return 2
-    try:
-        tables = load(options.tables)
-        path = write_report(tables, Path(options.out), level=options.level, draws=options.bootstrap, seed=options.seed)
-    except (ValueError, OSError) as error:
-        print(f"analysis.report: {error}", file=sys.stderr)
-        return 2
-    print(f"report: {path} ({tables.evals['run_id'].nunique()} runs, {len(tables.evals)} evaluations)")
+    made.add_argument("--watch", action="store_true", help="render again as records arrive, until interrupted")
+    made.add_argument(
+        "--every", type=float, default=30.0, metavar="S", help="with --watch: seconds between looks (default 30)"
+    )
+    return made
+
+
+def _once(options: argparse.Namespace, refresh: int | None = None) -> int:
+    tables = load(options.tables)
+    path = write_report(
+        tables, Path(options.out), level=options.level, draws=options.bootstrap, seed=options.seed, refresh=refresh
+    )
+    print(f"report: {path} ({tables.evals['run_id'].nunique()} runs, {len(tables.evals)} evaluations)", flush=True)
     return 0
 
 
-def write_report(tables: Tables, out: Path, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> Path:
-    """Write everything under `out`; returns the path of report.html. Deterministic in (tables, level, draws, seed)."""
-    from analysis.pictures.figures import report_figures  # matplotlib: a second that a wrong path need not wait for
-    from analysis.pictures.instrument_figures import instrument_figures
-
-    fits, missing = study_fits(tables, draws=draws, level=level, seed=seed)
-    figures, absent = report_figures(tables, fits, level)
-    instruments, unmeasured = instrument_figures(tables, level)
-    figures += instruments
-    out.mkdir(parents=True, exist_ok=True)
-    folder = out / "figures"
-    folder.mkdir(exist_ok=True)
-    pictures = {figure.name: _saved(figure, folder) for figure in figures}
-    fits_json = [{"name": f.name, "title": f.title, "response": f.response, **f.result.as_json()} for f in fits]
-    (out / "fits.json").write_text(json.dumps(fits_json, indent=2, allow_nan=False) + "\n")
-    asked, answers = question_sections.question_table(tables, level, min(draws, ANSWER_DRAWS), seed)
-    descents, verdicts, few = descent_sections.descent_table(tables.evals, level, seed)
-    for name, found in (("answers", answers), ("verdicts", verdicts)):
-        (out / f"{name}.json").write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
-    said = {"Questions": asked, "Double descent": descents}
-    lacking = [*missing, *absent, *unmeasured, *few]
-    html = _page(tables, fits, figures, pictures, said, lacking, level, np.random.default_rng(seed))
-    (out / "report.html").write_text(html, encoding="utf-8")
-    return out / "report.html"
+def _watch(options: argparse.Namespace) -> int:
+    """Render whenever a record or table changed. A page is replaced whole: who looks never sees half of one."""
+    seen: object = None
+    while True:
+        now = _state(Path(options.tables))
+        if now != seen:
+            try:
+                _once(options, REFRESH)
+            except (ValueError, OSError) as error:  # no record yet, or a folder being collected at this moment
+                print(f"analysis.report: {error}; looking again every {options.every:g} s", file=sys.stderr, flush=True)
+            seen = now
+        time.sleep(options.every)
 
 
-def _saved(figure: "ReportFigure", folder: Path) -> tuple[str, bytes]:
-    """Write the figure as PNG and SVG; returns the form the page embeds: charts as SVG, photographs as PNG."""
-    from matplotlib import rc_context
-
-    data = {}
-    _show_as_written(figure.figure)
-    with rc_context({"svg.hashsalt": figure.name}):  # the same figure gives the same bytes
-        for kind in ("png", "svg"):
-            stream = io.BytesIO()
-            figure.figure.savefig(
-                stream, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else {"Software": None}
-            )
-            data[kind] = stream.getvalue()
-            figure.figure.set_layout_engine("none")  # the layout is made once, for both formats
-            (folder / f"{figure.name}.{kind}").write_bytes(data[kind])
-    return ("png", data["png"]) if figure.name in PHOTOGRAPHS else ("svg+xml", data["svg"])
-
-
-def _show_as_written(figure: "Figure") -> None:
-    """A `$` in a name from the data is a dollar, no formula; only the numbers of an axis are set as such."""
-    from matplotlib.text import Text
-    from matplotlib.ticker import FixedFormatter, FuncFormatter
-
-    numbers: set[int] = set()
-    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
-        if not isinstance(axis.get_major_formatter(), (FixedFormatter, FuncFormatter)):  # these hold texts
-            labels = [*axis.get_ticklabels(), *axis.get_ticklabels(minor=True), axis.offsetText]
-            numbers |= set(map(id, labels))
-    for said in figure.findobj(Text):
-        if id(said) not in numbers:
-            said.set_parse_math(False)
-            said.set_text("\n".join(map(schema.printable, said.get_text().split("\n"))))  # an SVG holds no escape codes
-
-
-def _page(
-    tables: Tables,
-    fits: Sequence[StudyFit],
-    figures: "Sequence[ReportFigure]",
-    pictures: dict[str, tuple[str, bytes]],
-    said: dict[str, page.Html | str],
-    missing: Sequence[str],
-    level: float,
-    rng: np.random.Generator,
-) -> str:
-    last = last_evaluations(tables.evals)
-    instruments, unmeasured = instrument_sections.instrument_table(tables, level)
-    onsets, without = onset_sections.onset_table(tables.evals, level, rng)
-    missing = [*missing, *unmeasured, *without]
-    varied, configs = varied_keys(tables.evals)
-
-    def shown(section: str) -> page.Html | str:
-        parts = [
-            page.picture(pictures[f.name][1], pictures[f.name][0], alt=f.alt, caption=f.caption, wide=f.wide)
-            for f in figures
-            if f.section == section
-        ]
-        return page.figures(parts) if parts else ""
-
-    sources = ", ".join(sorted(map(str, last["dataset"].dropna().unique()))) or "unnamed data"
-    facts = (
-        f"{sources} · {last['run_id'].nunique()} runs in {last['cell_id'].dropna().nunique()} cells · "
-        f"{len(tables.evals)} evaluations · "
-        f"{words.whole(last['params'].min())} to {words.whole(last['params'].max())} parameters"
-    )
-    content = [
-        ("Size, copies and duplication", shown("curves")),
-        *said.items(),
-        ("Fitted curves", sections.fit_table(fits, level) if fits else ""),
-        ("Over training", shown("training")),
-        ("Memorization against quality", shown("quality")),
-        ("Samples beside their nearest training images", shown("gallery")),
-        ("Instruments side by side", instruments),
-        ("Where in the noise", shown("noise")),
-        ("Attack budget", shown("budget")),
-        ("Prompts", shown("prompts")),
-        ("Onsets", onsets),
-        ("The cells", sections.cell_table(last, level)),
-        ("Configuration", sections.configuration(varied, configs)),
-        ("What could not be said", page.bullets(words.caveats(tables, fits, missing, list(varied)), "caveats")),
+def _state(folder: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of the files a report reads."""
+    files = [
+        *folder.glob(f"*/{schema.RECORDS}"),
+        *folder.glob("*.parquet"),
+        *folder.glob("*.csv"),
+        *folder.glob("*.jsonl"),
     ]
-    return page.page(
-        "Memorization of diffusion models",
-        facts,
-        words.summary(sections.cell_rates(last, level), fits, level),
-        content,
-    )
+    return sorted((str(file), stat.st_size, stat.st_mtime_ns) for file in files if (stat := file.stat()))
+
+
+def write_report(
+    tables: Tables, out: Path, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0, refresh: int | None = None
+) -> Path:
+    """Write everything under `out`; returns the path of report.html. Deterministic in all its arguments.
+
+    Data sets are never pooled: each has its own part of the page, with its name before those of its figures.
+    """
+    folder = out / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = list(_by_dataset(tables))
+    studies = []
+    for at, (name, part) in enumerate(parts):
+        first = f"{_file_name(name)}-{at}-" if len(parts) > 1 else ""
+
+        def draw(figure: "ReportFigure", first: str = first) -> page.Html:
+            return _drawn(replace(figure, name=first + figure.name), folder)
+
+        studies.append(study(part, draw, level=level, draws=draws, seed=seed, prefix=first))
+    for name in ("fits", "answers", "verdicts"):
+        content = [
+            {"dataset": dataset, **found} if len(parts) > 1 else found
+            for (dataset, _), one in zip(parts, studies, strict=True)
+            for found in getattr(one, name)
+        ]
+        (out / f"{name}.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    path, whole = out / "report.html", _page(tables, [name for name, _ in parts], studies, refresh)
+    half = path.with_name(".report.html.part")
+    half.write_text(whole, encoding="utf-8")
+    half.replace(path)
+    return path
+
+
+def _by_dataset(tables: Tables) -> Iterator[tuple[str, Tables]]:
+    names = tables.evals["dataset"].where(tables.evals["dataset"].notna(), "unnamed data")
+    for name in sorted(names.unique()):
+        mine = set(tables.evals["run_id"][names == name])
+        kept = {
+            table: (frame := getattr(tables, table))[frame["run_id"].isin(mine)].reset_index(drop=True)
+            for table in schema.TABLES
+        }
+        yield str(name), replace(tables, **kept, gallery={run: a for run, a in tables.gallery.items() if run in mine})
+
+
+def _file_name(name: str) -> str:
+    """A name of a data set as part of a file's: letters and digits, whatever it holds."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower())[:24].strip("_") or "data"
+
+
+def _drawn(figure: "ReportFigure", folder: Path) -> page.Html:
+    """Write the figure's files; embedded are charts as SVG and photographs as PNG, with their points and numbers."""
+    from analysis.pictures import saving
+
+    pictures = saving.save(figure, folder, PAGE_FORMATS)
+    saving.save_data(figure, folder)
+    kind = "png" if figure.section in PHOTOGRAPHS else "svg"
+    marks = [
+        page.mark(place.left, place.top, place.mark.said, place.mark.runs) for place in saving.mark_positions(figure)
+    ]
+    numbers = "" if figure.data is None else figure.data.head(MOST_NUMBERS).to_csv(index=False, lineterminator="\n")
+    if figure.data is not None and len(figure.data) > MOST_NUMBERS:
+        numbers += f"# the first {MOST_NUMBERS} of {len(figure.data)} rows; figures/{figure.name}.csv has all\n"
+    return page.picture(
+        figure.name, pictures[kind], "png" if kind == "png" else "svg+xml", alt=figure.alt, caption=figure.caption,
+        wide=figure.wide, marks=marks, numbers=numbers,
+    )  # fmt: skip
+
+
+def _page(tables: Tables, names: Sequence[str], studies: Sequence[Study], refresh: int | None) -> str:
+    title, several = "Memorization of diffusion models", len(names) > 1
+    contents: list[tuple[str, str]] = []
+    live = f"A live page: made {time.strftime('%X')}, again as records arrive." if refresh else ""
+    body = [page.Html(f"<h1>{page.text(title)}</h1>")] + ([page.paragraph(facts(tables), "facts")] if several else [])
+    body += [page.paragraph(live, "live")] if live else []
+    for name, one in zip(names, studies, strict=True):
+        if several:
+            key = f"part-{len(contents)}"
+            contents.append((key, name))
+            body.append(page.Html(f'<h1 class="part" id="{key}">{page.text(name)}</h1>'))
+        contents += one.contents
+        body.append(one.body)
+    known = runs.panels(tables, [run for one in studies for run in one.kept])
+    whole = page.Html(f"{page.contents(contents)}<main>\n{page.joined(body)}\n</main>")
+    return page.page(title, whole, known, refresh=refresh)
 
 
 if __name__ == "__main__":

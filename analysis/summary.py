@@ -144,7 +144,7 @@ def _collinear_last(rows: "DataFrame", varied: Sequence[str]) -> list[str]:
 def varied_keys(evals: "DataFrame") -> tuple[dict[str, list], list[dict]]:
     """Configuration keys with more than one value over the runs (key -> values in order), and the configurations."""
     configs = [json.loads(text) for text in dict.fromkeys(evals["config"].dropna())]
-    flat = [dict(_flat(config)) for config in configs]
+    flat = [dict(flat_configuration(config)) for config in configs]
     keys = dict.fromkeys(key for one in flat for key in one)
     varied = {}
     for key in keys:
@@ -160,10 +160,14 @@ def _orders(value: object) -> bool:
     return isinstance(value, int | float | str)
 
 
-def _flat(config: object, prefix: str = "") -> list[tuple[str, object]]:
+def flat_configuration(config: object, prefix: str = "") -> list[tuple[str, object]]:
     if not isinstance(config, dict):
         return [(prefix, config)]
-    return [pair for key, value in config.items() for pair in _flat(value, f"{prefix}.{key}" if prefix else key)]
+    return [
+        pair
+        for key, value in config.items()
+        for pair in flat_configuration(value, f"{prefix}.{key}" if prefix else key)
+    ]
 
 
 def duplicated_recovery(tables: Tables, evals: "DataFrame") -> "DataFrame":

@@ -46,7 +46,11 @@ def descent_table(evals: "DataFrame", level: float, seed: int) -> tuple[page.Htm
         "Search test of measures.md 3.3: a rise and a second fall wherever they may be, against the least favourable "
         "valley. Overfitting alone, a U shape, is none. Prominence is never negative and biased up."
     )
-    return page.joined([page.table(headers, rows, texts=(0, 1, 2, 6)), page.paragraph(note, "note")]), found, []
+    return (
+        page.joined([page.table("verdicts", headers, rows, texts=(0, 1, 2, 6)), page.paragraph(note, "note")]),
+        found,
+        [],
+    )
 
 
 def _setting(row: dict, axis: str) -> str:

@@ -109,7 +109,9 @@ def instrument_table(tables: Tables, level: float) -> tuple[page.Html | str, lis
         first = part.iloc[0]
         of_cell = [words.whole(first[name]) for name in ("params", "n_unique", "copies", "images_seen")]
         body.append([cell, *of_cell, len(part), *(page.lines(say(part)) for _, say in shown)])
-    return page.joined([page.table(headers, body, texts=()), page.paragraph(_note(level), "note")]), missing
+    return page.joined(
+        [page.table("instruments", headers, body, texts=()), page.paragraph(_note(level), "note")]
+    ), missing
 
 
 def _note(level: float) -> str:

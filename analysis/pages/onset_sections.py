@@ -53,7 +53,7 @@ def onset_table(evals: "DataFrame", level: float, rng: np.random.Generator) -> t
         f"redrawing the samples of this run, which tells nothing of another seed. The null of memorized samples "
         f"stands in the table of instruments. n = {len(found)} runs."
     )
-    return page.joined([page.table(headers, body, texts=()), page.paragraph(note, "note")]), []
+    return page.joined([page.table("onsets", headers, body, texts=(0, 6, 7, 8)), page.paragraph(note, "note")]), []
 
 
 def _onset(row: dict, name: str) -> page.Html:

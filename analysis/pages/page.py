@@ -1,50 +1,15 @@
 """One HTML page without any external reference. Every text is escaped here; only `Html` passes as it is."""
 
 import base64
-from collections.abc import Sequence
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 
-STYLE = """
-:root { --ink: #1d2329; --soft: #5b6570; --line: #dfe3e8; --paper: #ffffff; --panel: #f6f7f9; --accent: #0072b2;
-  --warn: #a34400; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e8ea; --soft: #a0a9b2; --line: #343b43; --paper: #15181c; --panel: #1e2328;
-  --accent: #6cc0f5; --warn: #f0a35c; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.6 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 68rem; margin: 0 auto; padding: 2.5rem 1.25rem 5rem; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; letter-spacing: -.01em; }
-h2 { font-size: 1.25rem; margin: 3rem 0 .8rem; padding-top: .8rem; border-top: 1px solid var(--line); }
-p, li { max-width: 46rem; }
-.facts { color: var(--soft); margin: 0 0 1.6rem; }
-.summary { background: var(--panel); border-left: 4px solid var(--accent); border-radius: 0 6px 6px 0;
-  padding: 1rem 1.3rem; font-size: 1.05rem; max-width: none; }
-.summary p { max-width: 52rem; margin: 0; }
-nav { display: flex; flex-wrap: wrap; margin: 1.2rem 0 0; font-size: .92rem; }
-nav a { color: var(--accent); text-decoration: none; margin-right: 1.1rem; white-space: nowrap; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); gap: 1.6rem;
-  align-items: start; }
-figure { margin: 0; min-width: 0; }
-figure.wide { grid-column: 1 / -1; max-width: 46rem; }
-figure img { width: 100%; height: auto; display: block; background: #fff; border: 1px solid var(--line);
-  border-radius: 6px; padding: .4rem; }
-figcaption { color: var(--soft); font-size: .88rem; line-height: 1.45; margin-top: .5rem; }
-.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; margin: 1rem 0; }
-table { border-collapse: collapse; width: 100%; font-size: .86rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .42rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
-th { background: var(--panel); color: var(--soft); font-weight: 600; vertical-align: bottom; }
-td:first-child, th:first-child, td.text, th.text { text-align: left; }
-td.text { white-space: normal; min-width: 9rem; }
-tr:last-child td { border-bottom: 0; }
-.note { color: var(--soft); font-size: .9rem; }
-.caveats li { margin-bottom: .35rem; }
-details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
-pre { background: var(--panel); border-radius: 6px; padding: .9rem 1rem; overflow-x: auto; font-size: .82rem;
-  line-height: 1.45; }
-code { font-size: .92em; }
-"""
+HERE = Path(__file__).parent
+IDENTIFIER = re.compile(r"[0-9A-Za-z_-]{1,40}")
 
 
 class Html(str):
@@ -73,49 +38,120 @@ def bullets(values: Sequence[object], css: str = "") -> Html:
     return Html(f"<ul{_css(css)}>" + "".join(f"<li>{text(value)}</li>" for value in values) + "</ul>")
 
 
-def table(headers: Sequence[object], rows: Sequence[Sequence[object]], *, texts: Sequence[int] = (0,)) -> Html:
-    """`texts`: columns set as prose (left, wrapping); the others are numbers."""
+def anchor(run_id: str) -> str:
+    """The identifier of a run's row and panel; names from elsewhere may hold anything."""
+    return f"run-{run_id if IDENTIFIER.fullmatch(run_id) else hashlib.sha256(run_id.encode()).hexdigest()[:12]}"
+
+
+def run_link(run_id: str) -> Html:
+    return Html(f'<a href="#{anchor(run_id)}">{text(run_id)}</a>')
+
+
+def table(
+    name: str,
+    headers: Sequence[object],
+    rows: Sequence[Sequence[object]],
+    *,
+    texts: Sequence[int] = (0,),
+    anchors: Sequence[str] | None = None,
+) -> Html:
+    """`name` is that of its csv file; `texts`: columns set as prose (left, wrapping), the others are numbers.
+
+    anchors: an identifier for each row, which links lead to.
+    """
 
     def cells(tag: str, values: Sequence[object]) -> str:
         return "".join(
             f"<{tag}{_css('text' if k in texts else '')}>{text(value)}</{tag}>" for k, value in enumerate(values)
         )
 
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    names = [""] * len(rows) if anchors is None else [f' id="{text(one)}"' for one in anchors]
+    body = "".join(f"<tr{at}>{cells('td', row)}</tr>" for at, row in zip(names, rows, strict=True))
     head = f"<thead><tr>{cells('th', headers)}</tr></thead>"
-    return Html(f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>')
-
-
-def picture(data: bytes, kind: str, *, alt: str, caption: object, wide: bool = False) -> Html:
-    """An embedded image; kind is png or svg+xml."""
-    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
     return Html(
-        f'<figure{_css("wide" if wide else "")}><img src="{source}" alt="{text(alt)}">'
-        f"<figcaption>{text(caption)}</figcaption></figure>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{text(name)}"><table class="data" '
+        f'data-name="{text(name)}">{head}<tbody>{body}</tbody></table></div>'
     )
+
+
+def image_source(data: bytes, kind: str) -> Html:
+    """A picture as a data URL; kind is png or svg+xml."""
+    return Html(f"data:image/{kind};base64,{base64.b64encode(data).decode()}")
+
+
+def picture(
+    name: str,
+    data: bytes,
+    kind: str,
+    *,
+    alt: str,
+    caption: object,
+    wide: bool = False,
+    marks: Sequence[Html] = (),
+    numbers: str = "",
+) -> Html:
+    """An embedded image; kind is png or svg+xml. marks: places to point at, see `mark`; numbers: its rows as csv."""
+    pointed = f'<div class="marks" role="group" aria-label="points of {text(name)}">{"".join(marks)}</div>'
+    rows = folded("the numbers drawn", numbers, css="csv") if numbers else ""
+    return Html(
+        f'<figure id="figure-{text(name)}" data-name="{text(name)}"{_css("wide" if wide else "")}><div class="plot">'
+        f'<div class="drawn"><img src="{image_source(data, kind)}" alt="{text(alt)}">{pointed if marks else ""}</div>'
+        f"</div><figcaption>{text(caption)}</figcaption>{rows}</figure>"
+    )
+
+
+def mark(left: float, top: float, said: str, runs: Sequence[str]) -> Html:
+    """A place of a picture, in shares of its width and height; it leads to its runs where it has some."""
+    where = f'style="left:{100 * left:.2f}%;top:{100 * top:.2f}%" title="{text(said)}" aria-label="{text(said)}"'
+    if not runs:
+        return Html(f'<span {where} role="img" tabindex="-1"></span>')
+    found = [anchor(run) for run in runs]
+    several = f' data-runs="{" ".join(found)}"' if len(found) > 1 else ""
+    return Html(f'<a href="#{found[0]}"{several} {where} tabindex="-1"></a>')
 
 
 def figures(parts: Sequence[Html]) -> Html:
     return Html(f'<div class="figures">{joined(parts)}</div>')
 
 
-def folded(title: object, code: object) -> Html:
-    return Html(f"<details><summary>{text(title)}</summary><pre><code>{text(code)}</code></pre></details>")
+def folded(title: object, code: object, css: str = "") -> Html:
+    return Html(f"<details><summary>{text(title)}</summary><pre{_css(css)}><code>{text(code)}</code></pre></details>")
 
 
-def page(title: str, facts: str, summary: object, sections: Sequence[tuple[str, object]]) -> str:
-    """The document: sections are (heading, content); empty content is left out."""
-    shown = [(heading, content) for heading, content in sections if content]
-    links = "".join(f'<a href="#s{k}">{text(heading)}</a>' for k, (heading, _) in enumerate(shown))
-    body = "".join(
-        f'<section id="s{k}"><h2>{text(heading)}</h2>\n{text(content)}</section>\n'
-        for k, (heading, content) in enumerate(shown)
+def numbered(values: Sequence[object], css: str = "") -> Html:
+    return Html(f"<ol{_css(css)}>" + "".join(f"<li>{text(value)}</li>" for value in values) + "</ol>")
+
+
+def section(key: str, heading: str, content: object) -> Html:
+    return Html(f'<section id="{text(key)}"><h2>{text(heading)}</h2>\n{text(content)}</section>')
+
+
+def contents(entries: Sequence[tuple[str, str]]) -> Html:
+    """Links to (key, heading)."""
+    links = "".join(f'<a href="#{text(key)}">{text(heading)}</a>' for key, heading in entries)
+    return Html(f'<nav aria-label="sections">{links}</nav>')
+
+
+def page(title: str, body: object, study: Mapping[str, object], *, refresh: int | None = None) -> str:
+    """The document. study: what the script knows of the runs (pages.run_panel); refresh: seconds, of a live page.
+
+    The policy in its head lets a browser load nothing, and run no script but the one that stands here.
+    """
+    script, style = ((HERE / f"report.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
+    known = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{known}'; "
+        f"base-uri 'none'; form-action 'none'"
     )
+    again = f'<meta http-equiv="refresh" content="{refresh}">' if refresh else ""
+    # No "<" in the data: no text of a study can end its script.
+    data = json.dumps(study, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">{again}'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{text(title)}</title>'
-        f"<style>{STYLE}</style></head>\n<body><main>\n<h1>{text(title)}</h1>\n{paragraph(facts, 'facts')}\n"
-        f'<div class="summary">{paragraph(summary)}</div>\n<nav>{links}</nav>\n{body}</main></body></html>\n'
+        f"<style>{style}</style></head>\n<body>\n{text(body)}\n"
+        f'<script type="application/json" id="study">{data}</script>\n<script>{script}</script></body></html>\n'
     )
 
 

@@ -30,7 +30,7 @@ def question_table(tables: Tables, level: float, draws: int, seed: int) -> tuple
         f"The same as python -m analysis.ask TABLES QUESTION, where --rate, --at and more can be given; intervals from "
         f"{draws} resamplings. An answer marked as extrapolated lies outside the data."
     )
-    table = page.joined([page.table(headers, rows, texts=(0, 1, 2, 3)), page.paragraph(note, "note")])
+    table = page.joined([page.table("questions", headers, rows, texts=(0, 1, 2, 3)), page.paragraph(note, "note")])
     return table, [answer.as_json() for answer in answers]
 
 

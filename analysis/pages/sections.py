@@ -53,7 +53,11 @@ def fit_table(fits: Sequence[StudyFit], level: float) -> page.Html:
                     f"<code>{page.text(result.law.formula)}</code>"
                 )
             ),
-            page.table(("parameter", "value", "standard error", f"{100 * level:g} % interval", "identifiable"), rows),
+            page.table(
+                f"fit_{fit.name}",
+                ("parameter", "value", "standard error", f"{100 * level:g} % interval", "identifiable"),
+                rows,
+            ),
             page.paragraph(
                 f"Beta-binomial likelihood, n = {result.n} rows, overdispersion c = "
                 f"{words.number(result.overdispersion)}{resampled}; "
@@ -112,7 +116,7 @@ def cell_table(last: "DataFrame", level: float) -> page.Html:
         "are no rate to fit. KID of a copier: what the training images themselves score.",
         "note",
     )
-    return page.joined([page.table(headers, rows, texts=()), note])
+    return page.joined([page.table("cells", headers, rows, texts=()), note])
 
 
 def _counted(part: "DataFrame", hits: str, trials: str, null: str | None, null_trials: str | None, level: float) -> str:
@@ -148,7 +152,7 @@ def configuration(varied: dict[str, list], configs: Sequence[dict]) -> page.Html
         else ""
     )
     table = (
-        page.table(("key", "values"), rows, texts=(0, 1))
+        page.table("configuration", ("key", "values"), rows, texts=(0, 1))
         if rows
         else page.paragraph("One configuration; no key varies.", "note")
     )

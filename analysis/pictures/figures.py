@@ -125,7 +125,7 @@ def _quality(
         f"{100 * level:g} % of counts, 95 % of {column}."
     )
     alt = f"{what.capitalize()} against {column} for {len(points)} runs; {len(edge.front)} are not dominated."
-    return ReportFigure(name, "quality", figure, caption, alt)
+    return ReportFigure(name, "boundary", figure, caption, alt)
 
 
 def gallery(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:

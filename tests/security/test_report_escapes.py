@@ -1,6 +1,8 @@
 """The report of a hostile study: every text of the tables is text on the page, in attributes and in the figures."""
 
 # ruff: noqa: E501 (a hostile input stands on one line)
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -14,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterMathtext
 
 from analysis.pages import page
-from analysis.report import _show_as_written, main, write_report
+from analysis.pictures.saving import show_as_written
+from analysis.report import main, write_report
 from analysis.table import load
 from scaling import schema
 
@@ -32,10 +35,16 @@ HOSTILE = [
     f"<!-- {MARK} --><![CDATA[{MARK}]]>",
 ]  # fmt: skip
 TAGS = {
-    "html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "p", "div", "nav", "a", "section", "figure", "img",
-    "figcaption", "table", "thead", "tbody", "tr", "th", "td", "ul", "li", "details", "summary", "pre", "code", "strong", "br",
+    "html", "head", "meta", "title", "style", "script", "body", "main", "h1", "h2", "p", "div", "nav", "a", "section",
+    "figure", "img", "figcaption", "table", "thead", "tbody", "tr", "th", "td", "ul", "ol", "li", "details", "summary",
+    "pre", "code", "strong", "br", "span",
 }  # fmt: skip
-ATTRIBUTES = {"lang", "charset", "name", "content", "class", "href", "id", "src", "alt"}
+ATTRIBUTES = {
+    "lang", "charset", "name", "content", "class", "href", "id", "src", "alt", "type", "http-equiv", "role", "tabindex",
+    "title", "style", "aria-label", "data-name", "data-runs",
+}  # fmt: skip
+SAID = {"alt", "title", "aria-label"}  # attributes that hold words of the study
+SCRIPT = Path(page.__file__).with_name("report.js").read_text(encoding="utf-8")
 TEXTS = ("cell_id", "dataset", "design", "feature_space", "near", "protocol", "conditioning", "code_version", "family")
 
 
@@ -46,16 +55,21 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text, self.styles, self._inside = "", "", ""
+        self.scripts: list[str] = []
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
         self._inside = tag
+        if tag == "script":
+            self.scripts.append("")
 
     def handle_data(self, data):
         if self._inside == "style":
             self.styles += data
+        elif self._inside == "script":
+            self.scripts[-1] += data
         else:
             self.text += data
 
@@ -126,8 +140,28 @@ def test_the_page_has_our_tags_and_attributes_only(read):
     assert {tag for tag, _ in read.tags} <= TAGS
     assert {name for _, attributes in read.tags for name in attributes} <= ATTRIBUTES
     assert not any(
-        value and MARK in value for tag, found in read.tags for name, value in found.items() if name != "alt"
+        value and MARK in value for tag, found in read.tags for name, value in found.items() if name not in SAID
     )
+
+
+@pytest.mark.slow
+def test_the_only_script_is_ours_and_the_policy_lets_no_other_run(read):
+    """The hash is computed here again; the study's own words stand in a block of data, which ends where it should."""
+    data, script = read.scripts
+    assert script == SCRIPT
+    assert [found for tag, found in read.tags if tag == "script"] == [{"type": "application/json", "id": "study"}, {}]
+    assert "<" not in data and any(MARK in run["name"] for run in json.loads(data)["runs"].values())
+    (policy,) = (found["content"] for _, found in read.tags if found.get("http-equiv") == "Content-Security-Policy")
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == "'none'" and rules["script-src"] == f"'sha256-{digest}'"
+    assert rules["img-src"] == "data:"
+
+
+def test_the_script_sets_texts_never_markup():
+    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", "fetch(",
+                 "XMLHttpRequest", "import(", "http:", "https:"):  # fmt: skip
+        assert word not in SCRIPT
 
 
 @pytest.mark.slow
@@ -135,10 +169,8 @@ def test_the_page_fetches_and_runs_nothing(read, written):
     for tag, attributes in read.tags:
         for name in ("src", "href"):
             value = attributes.get(name)
-            assert value is None or re.fullmatch(r"#s\d+|data:image/(png|svg\+xml);base64,[A-Za-z0-9+/=]+", value), (
-                tag,
-                value,
-            )
+            ours = r"#[a-z0-9_-]+|#run-[0-9a-zA-Z_-]{1,40}|data:image/(png|svg\+xml);base64,[A-Za-z0-9+/=]+"
+            assert value is None or re.fullmatch(ours, value), (tag, value)
     assert not re.search(r"url\(|@import|expression|https?:", read.styles) and MARK not in read.styles
 
 
@@ -183,7 +215,7 @@ def test_dollars_of_a_name_are_dollars_and_powers_of_an_axis_powers():
     axes.legend()
     with pytest.raises(ValueError, match=r"Unknown symbol|Expected|ParseException|\\badcommand"):
         figure.canvas.draw() if hasattr(figure.canvas, "renderer") else figure.savefig("/dev/null", format="svg")
-    _show_as_written(figure)
+    show_as_written(figure)
     figure.savefig("/dev/null", format="svg")
     assert [label.get_parse_math() for label in axes.get_yticklabels()] == [False, False]
     assert all(label.get_parse_math() for label in axes.get_xticklabels())
@@ -210,8 +242,10 @@ def test_a_configuration_that_is_none_is_one_line(tmp_path, capsys, config):
 
 def test_only_html_passes_unescaped():
     for word in HOSTILE:
-        for made in (page.text(word), page.paragraph(word), page.bullets([word]), page.table([word], [[word]]),
+        for made in (page.text(word), page.paragraph(word), page.bullets([word]), page.table(word, [word], [[word]]),
                      page.lines(f"{word}\n{word}"), page.folded(word, word),
-                     page.picture(b"", "png", alt=word, caption=word), page.page(word, word, word, [(word, word)])):  # fmt: skip
+                     page.picture("name", b"", "png", alt=word, caption=word, marks=[page.mark(0.5, 0.5, word, [word, word])],
+                                  numbers=word), page.section("key", word, word), page.contents([("key", word)]),
+                     page.run_link(word), page.numbered([word]), page.page(word, word, {"runs": word})):  # fmt: skip
             found = Page(made)
             assert {tag for tag, _ in found.tags} <= TAGS and {n for _, a in found.tags for n in a} <= ATTRIBUTES

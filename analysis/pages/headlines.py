@@ -1,0 +1,140 @@
+"""The five sentences at the head of a page, made from the fits, answers and verdicts below it."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.fitting.result import Estimate
+from analysis.pages import page, words
+from analysis.summary import StudyFit
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+VARIABLES = {
+    "params": "the number of parameters",
+    "copies": "the copies of an image",
+    "images_seen": "the images seen",
+    "exposures": "the exposures of the image behind an average training draw",
+    "n_unique": "the number of unique images",
+}
+BOUNDARY = {  # question: what its answer says; the first that these data answer is told
+    "max_copies": "up to {value} copies keep an image's recovery below 1 %",
+    "max_params": "up to {value} parameters the memorized share stays below 1 %",
+    "min_unique": "from {value} unique images on the memorized share is below 1 %",
+}
+AXES = {"params": "size", "n_unique": "unique images", "images_seen": "training time"}
+
+
+def headlines(
+    facts: str,
+    cells: "DataFrame",
+    fits: Sequence[StudyFit],
+    answers: Sequence[Mapping[str, object]],
+    verdicts: Sequence[Mapping[str, object]],
+    level: float,
+) -> list[tuple[str, str]]:
+    """(lead, sentence) of what was run, how much is memorized, the law, the boundary, double descent.
+
+    cells: rate, lo, hi, params, null; answers and verdicts as answers.json and verdicts.json hold them.
+    """
+    return [
+        ("What was run", facts + "."),
+        ("How much is memorized", amount(cells, level)),
+        ("The law", law(fits)),
+        ("The boundary", boundary(answers)),
+        ("Double descent", descent(verdicts)),
+    ]
+
+
+def amount(cells: "DataFrame", level: float) -> str:
+    """How much is memorized where least and where most."""
+    if cells.empty:
+        return "No run counts memorized samples, so what share of the output is copied cannot be told."
+    least, most = cells.loc[cells["rate"].idxmin()], cells.loc[cells["rate"].idxmax()]
+
+    def said(cell) -> str:
+        return f"{words.percent(cell['rate'])} ({words.percent(cell['lo'])} to {words.percent(cell['hi'])})"
+
+    null = cells["null"].mean()
+    beside = f"; against images never trained on the same test finds {words.percent(null)}" if np.isfinite(null) else ""
+    if len(cells) == 1:
+        return f"At the last evaluation {said(most)} of the generated samples are memorized{beside}."
+    return (
+        f"At the last evaluation between {said(least)} and {said(most)} of the generated samples are memorized, "
+        f"depending on the cell ({100 * level:g} % intervals{beside})."
+    )
+
+
+def law(fits: Sequence[StudyFit]) -> str:
+    """What doubling each variable does to the odds, by the first curve that could be fitted."""
+    told = [found for found in fits if found.result.status in ("ok", "at_bound")]
+    if not told:
+        why = "; ".join(f"{found.title.lower()}: {found.result.message}" for found in fits)
+        return f"No curve can be told: {why or 'the runs are too few or too alike'}."
+    found = told[0]
+    what = "recovery of a training image" if found.name == "recovery" else "a memorized sample"
+    effects = "; ".join(effect(name, found.result.params[f"b_{name}"]) for name in found.result.law.variables)
+    return f"The odds of {what} by doubling one variable: {effects}."
+
+
+def effect(name: str, slope: Estimate) -> str:
+    """One variable's factor on the odds with its interval, or that it cannot be told."""
+    subject = VARIABLES.get(name, name)
+    if slope.value is None or slope.lo is None or slope.hi is None:
+        side = f" (slope at least {words.number(slope.lo)})" if slope.lo is not None else ""
+        side = f" (slope at most {words.number(slope.hi)})" if slope.hi is not None else side
+        return f"{subject}: cannot tell{side}"
+    times = [words.number(2.0**value, 2) for value in (slope.value, slope.lo, slope.hi)]
+    told = f"{subject} ×\u00a0{times[0]} ({times[1]} to {times[2]})"
+    return f"{told}, which may be no effect at all" if slope.lo <= 0 <= slope.hi else told
+
+
+def boundary(answers: Sequence[Mapping[str, object]]) -> str:
+    known = {answer["question"]: answer for answer in answers}
+    for name, said in BOUNDARY.items():
+        answer = known.get(name)
+        if answer is not None and answer["answerable"]:
+            ends = [words.number(end) if end is not None else "no limit" for end in (answer["lo"], answer["hi"])]
+            value = f"{words.number(answer['value'])} ({ends[0]} to {ends[1]})"
+            outside = " This lies outside the data." if answer["extrapolated"] else ""
+            at = next((part for part in str(answer["why"]).split("; ") if part.startswith("at ")), "")
+            return f"By the fitted surface {said.format(value=value)}{at and f', {at}'}.{outside}"
+    return "Where memorization vanishes cannot be told from these runs; the reasons stand under “Questions”."
+
+
+def descent(verdicts: Sequence[Mapping[str, object]]) -> str:
+    if not verdicts:
+        return "Nothing can be said: no curve has three sizes, amounts of data or evaluations."
+    parts = []
+    for axis, name in AXES.items():
+        found = [verdict for verdict in verdicts if verdict["axis"] == axis]
+        present = [verdict for verdict in found if verdict["verdict"] == "present"]
+        if not found:
+            continue
+        peaks = ", ".join(_peak(verdict) for verdict in present[:3])
+        absent = sum(verdict["verdict"] == "absent" for verdict in found)
+        cannot = len(found) - len(present) - absent
+        counts = [
+            f"present in {len(present)} of {len(found)} curves, peak at {peaks}" if present else "",
+            f"absent in {absent}" if absent else "",
+            f"cannot tell in {cannot}" if cannot else "",
+        ]
+        parts.append(f"along {name} " + ", ".join(count for count in counts if count))
+    return f"Of hold-out loss, {'; '.join(parts)}."
+
+
+def _peak(verdict: Mapping[str, object]) -> str:
+    lo, hi = verdict["peak_lo"], verdict["peak_hi"]
+    ends = f" ({words.whole(lo)} to {words.whole(hi)})" if lo is not None and hi is not None else ""
+    return f"{words.whole(verdict['peak_x'])}{ends}"
+
+
+def headline_list(said: Sequence[tuple[str, str]], leads_to: Mapping[str, str]) -> page.Html:
+    """leads_to: the key of the section behind a sentence, by its lead."""
+    rows = []
+    for lead, sentence in said:
+        link = f' <a href="#{page.text(leads_to[lead])}">look behind it</a>' if lead in leads_to else ""
+        rows.append(page.Html(f"<strong>{page.text(lead)}.</strong> {page.text(sentence)}{link}"))
+    return page.numbered(rows, "answers")

@@ -1,0 +1,189 @@
+"use strict";
+// The page without scripts has every figure, number and table. This adds: pointing at a figure, the panel of a run,
+// sorting, filtering, files. Texts from the study are set as text, never as markup.
+(() => {
+  const study = JSON.parse(document.getElementById("study").textContent);
+
+  const make = (tag, attributes = {}, ...children) => {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+      else made.setAttribute(name, value);
+    }
+    made.append(...children);
+    return made;
+  };
+
+  const save = (name, text, type) => {
+    const link = make("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
+    link.click();
+    URL.revokeObjectURL(link.href);
+  };
+
+  // -- pointing -----------------------------------------------------------------------------------------------------
+
+  const tip = make("div", { class: "tip", role: "status", hidden: "" });
+  document.body.append(tip);
+
+  const point = (mark) => {
+    tip.textContent = mark.getAttribute("aria-label") + (mark.tagName === "A" ? " – click or Enter: the run" : "");
+    tip.hidden = false;
+    const box = mark.getBoundingClientRect();
+    const left = Math.min(Math.max(8, box.left + box.width / 2 - tip.offsetWidth / 2), innerWidth - tip.offsetWidth - 8);
+    const above = box.top - tip.offsetHeight - 8;
+    tip.style.left = `${Math.max(8, left)}px`;
+    tip.style.top = `${above > 8 ? above : box.bottom + 8}px`;
+  };
+
+  // One stop of the tab key a figure; the arrows walk to the nearest mark in their direction.
+  const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  const neighbor = (marks, from, [right, down]) => {
+    const place = (mark) => [parseFloat(mark.style.left), parseFloat(mark.style.top)];
+    const [x, y] = place(from);
+    let best = null, least = Infinity;
+    for (const mark of marks) {
+      const [u, v] = place(mark);
+      const ahead = right * (u - x) + down * (v - y), aside = right ? Math.abs(v - y) : Math.abs(u - x);
+      if (mark !== from && ahead > 0 && ahead + 2 * aside < least) [best, least] = [mark, ahead + 2 * aside];
+    }
+    return best;
+  };
+
+  for (const group of document.querySelectorAll(".marks")) {
+    const marks = [...group.querySelectorAll("a, span")];
+    if (!marks.length) continue;
+    for (const mark of marks) mark.removeAttribute("title"); // the browser's own tip would stand beside ours
+    marks[0].tabIndex = 0;
+    group.addEventListener("pointerover", (event) => event.target.closest("a, span") && point(event.target));
+    group.addEventListener("pointerout", () => (tip.hidden = true));
+    group.addEventListener("focusin", (event) => {
+      for (const mark of marks) mark.tabIndex = mark === event.target ? 0 : -1;
+      point(event.target);
+    });
+    group.addEventListener("focusout", () => (tip.hidden = true));
+    group.addEventListener("keydown", (event) => {
+      const step = STEPS[event.key];
+      if (!step) return;
+      event.preventDefault();
+      neighbor(marks, event.target, step)?.focus();
+    });
+  }
+
+  // -- the panel of a run -------------------------------------------------------------------------------------------
+
+  const panel = make("dialog", { "aria-label": "Run" });
+  document.body.append(panel);
+  panel.addEventListener("click", (event) => event.target === panel && panel.close());
+
+  const configuration = (run) => {
+    const whole = structuredClone(study.configuration);
+    for (const [key, value] of Object.entries(run.differs)) {
+      const path = key.split("."), last = path.pop();
+      path.reduce((section, name) => (section[name] ??= {}), whole)[last] = value;
+    }
+    return JSON.stringify(whole, null, 2);
+  };
+
+  const evaluations = (run) => {
+    const cell = (tag, value) => make(tag, {}, value === null ? "–" : String(value));
+    const head = make("tr", {}, ...study.columns.map((name) => cell("th", name)));
+    const rows = run.evaluations.map((row) => make("tr", {}, ...row.map((value) => cell("td", value))));
+    return make("div", { class: "scroll", tabindex: "0", "aria-label": "evaluations" },
+      make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)));
+  };
+
+  const show = (anchor, all) => {
+    const run = study.runs[anchor], at = all.indexOf(anchor);
+    const go = (step) => show(all[(at + step + all.length) % all.length], all);
+    const steps = all.length < 2 ? [] : [
+      make("button", { onclick: () => go(-1) }, "‹ previous"),
+      make("span", {}, `${at + 1} of ${all.length} runs`),
+      make("button", { onclick: () => go(1) }, "next ›"),
+    ];
+    const facts = run.facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)));
+    const images = run.images
+      ? [make("h3", {}, "Samples (above) and the training image nearest to each (below)"),
+         make("img", { class: "pixels", src: run.images, alt: run.images_said }), make("p", { class: "note" }, run.images_said)]
+      : [make("p", { class: "note" }, "No samples of this run are in the page.")];
+    const file = `${run.name}.yaml`, text = run.differs && configuration(run);
+    const repeat = text
+      ? [make("p", {}, "Repeat it: save its configuration, then ", make("code", {}, `python -m scaling.train --config ${file}`)),
+         make("div", { class: "tools" },
+           make("button", { onclick: () => save(file, text + "\n", "application/yaml") }, `save ${file}`)),
+         make("details", {}, make("summary", {}, "configuration"), make("pre", {}, make("code", {}, text)))]
+      : [make("p", { class: "note" }, "Its records hold no configuration, so no command repeats it.")];
+    panel.replaceChildren(
+      make("div", { class: "head" }, make("h2", {}, `Run ${run.name}`),
+        make("span", { class: "tools" }, ...steps, make("button", { onclick: () => panel.close(), autofocus: "" }, "close"))),
+      make("dl", {}, ...facts), ...images, make("h3", {}, "Evaluations"), evaluations(run), make("h3", {}, "Origin"), ...repeat);
+    if (!panel.open) panel.showModal();
+    panel.scrollTop = 0;
+  };
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.('a[href^="#run-"]');
+    if (!link) return;
+    const all = (link.dataset.runs ?? link.hash.slice(1)).split(" ").filter((anchor) => study.runs[anchor]);
+    if (!all.length) return; // thinned out: the row of the run, if it is there
+    event.preventDefault();
+    tip.hidden = true;
+    show(all[0], all);
+  });
+
+  // -- tables -------------------------------------------------------------------------------------------------------
+
+  // "1 024/2 048 · 50 %" sorts as 1024: the first number of a cell; texts sort behind all numbers.
+  const key = (cell) => {
+    const text = cell.textContent.trim(), found = text.match(/^[-−]?[\d.]+(?:[\u202f ]\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?/i);
+    return found && !/^[0-9a-f]{12}$/.test(text) ? [0, parseFloat(found[0].replace(/[\u202f ]/g, "").replace("−", "-")), text]
+      : [text === "–" ? 2 : 1, 0, text];
+  };
+  const before = ([a, b, c], [d, e, f]) => a - d || b - e || (c < f ? -1 : c > f ? 1 : 0);
+  const field = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const csv = (rows) => rows.map((row) => [...row.cells].map((cell) => field(cell.innerText.trim())).join(",")).join("\n");
+
+  for (const table of document.querySelectorAll("table.data")) {
+    const body = table.tBodies[0], rows = [...body.rows], head = [...table.tHead.rows[0].cells];
+    const count = make("span", { role: "status" }, `${rows.length} rows`);
+    const small = rows.length < 6; // nothing to look for
+    const search = make("input", { type: "search", placeholder: "words that a row must hold", "aria-label": `filter ${table.dataset.name}`,
+      oninput: () => {
+        const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+        for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+        const left = rows.filter((row) => !row.hidden).length;
+        count.textContent = left === rows.length ? `${left} rows` : `${left} of ${rows.length} rows`;
+      } });
+    const download = make("button", { onclick: () =>
+      save(`${table.dataset.name}.csv`, csv([table.tHead.rows[0], ...body.rows].filter((row) => !row.hidden)) + "\n", "text/csv") },
+      "csv");
+    table.parentElement.before(make("div", { class: "tools" }, ...(small ? [] : [search, count]), download));
+    for (const [at, cell] of head.entries()) {
+      const sort = make("button", { onclick: () => {
+        const up = cell.getAttribute("aria-sort") !== "ascending";
+        for (const other of head) other.removeAttribute("aria-sort");
+        cell.setAttribute("aria-sort", up ? "ascending" : "descending");
+        const keys = new Map(rows.map((row) => [row, key(row.cells[at])]));
+        rows.sort((a, b) => (up ? 1 : -1) * before(keys.get(a), keys.get(b)));
+        body.append(...rows);
+      } }, ...cell.childNodes);
+      cell.replaceChildren(sort);
+    }
+  }
+
+  // -- figures ------------------------------------------------------------------------------------------------------
+
+  for (const figure of document.querySelectorAll("figure[data-name]")) {
+    const name = figure.dataset.name, picture = figure.querySelector("img"), numbers = figure.querySelector("pre.csv");
+    const enlarge = () => {
+      const close = make("button", { onclick: () => panel.close(), autofocus: "" }, "close");
+      panel.replaceChildren(make("div", { class: "head" }, make("h2", {}, name), close),
+        make("img", { src: picture.src, alt: picture.alt, style: "width:100%;background:#fff" }),
+        figure.querySelector("figcaption").cloneNode(true));
+      panel.showModal();
+    };
+    const image = () => make("a", { href: picture.src, download: name + (picture.src.startsWith("data:image/png") ? ".png" : ".svg") }).click();
+    figure.append(make("div", { class: "tools" }, make("button", { onclick: enlarge }, "enlarge"), make("button", { onclick: image }, "picture"),
+      ...(numbers ? [make("button", { onclick: () => save(`${name}.csv`, numbers.textContent, "text/csv") }, "csv")] : [])));
+  }
+  document.documentElement.dataset.ready = "yes";
+})();

@@ -1,0 +1,134 @@
+"""The runs of a page: a row each with its anchor, and what the panel behind every point of a figure shows of them."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.pages import page, words
+from analysis.summary import flat_configuration, last_evaluations
+from analysis.table import Tables
+from scaling.schema import GALLERY
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+MOST_RUNS = 1_000  # with a row and a panel; of more, so many evenly spaced
+MOST_PAIRS = 16  # samples beside their nearest training image, in a run's panel
+MOST_PICTURES = 500  # runs with pictures in the page
+FACTS = (  # heading, column of evals
+    ("cell", "cell_id"), ("seed", "seed"), ("data set", "dataset"), ("family", "family"), ("width", "width"),
+    ("parameters", "params"), ("unique images", "n_unique"), ("training images with copies", "n_train"),
+    ("design", "design"), ("largest copies", "copies"), ("duplication rate", "duplication_rate"),
+    ("frozen noise draws", "noise_draws"), ("conditioning", "conditioning"), ("images seen", "images_seen"),
+    ("seconds of training and measuring", "wall_seconds"), ("code", "code_version"), ("data", "data_sha256"),
+)  # fmt: skip
+EVALUATIONS = (  # heading, column, trials
+    ("images seen", "images_seen", None), ("memorized", "n_memorized", "n_generated"),
+    ("null", "n_null_memorized", "n_generated"), ("recovered", "n_basin_recovered", "n_basin"),
+    ("null", "n_null_basin_recovered", "n_null_basin"), ("train loss", "train_loss", None),
+    ("seen loss", "seen_loss", None), ("hold-out loss", "holdout_loss", None), ("KID", "kid", None),
+    ("ideal distance", "ideal_distance", None), ("membership AUC", "membership_auc", None),
+)  # fmt: skip
+
+
+def kept_runs(evals: "DataFrame", most: int = MOST_RUNS) -> list[str]:
+    """The runs that get a row and a panel: all, or `most` of them evenly spaced in order of size."""
+    last = last_evaluations(evals).sort_values(["params", "n_unique", "copies", "run_id"])
+    at = np.unique(np.linspace(0, len(last) - 1, min(len(last), most)).round().astype(int))
+    return last["run_id"].iloc[at].tolist()
+
+
+def runs_table(evals: "DataFrame", kept: Sequence[str]) -> page.Html:
+    last = last_evaluations(evals)
+    rows = last[last["run_id"].isin(kept)].sort_values(["params", "n_unique", "copies", "run_id"])
+    headers = ["run", "cell", "seed", "parameters", "unique images", "largest copies", "duplication rate",
+               *(name if name != "null" else f"null of {EVALUATIONS[at - 1][0]}" for at, (name, *_) in
+                 enumerate(EVALUATIONS))]  # fmt: skip
+    body = []
+    for row in rows.to_dict("records"):
+        design = [words.whole(row[name]) for name in ("seed", "params", "n_unique", "copies")]
+        measured = ["–" if value is None else value for value in _evaluation(row)]
+        first = [page.run_link(row["run_id"]), row["cell_id"] or "–"]
+        body.append([*first, *design, words.number(row["duplication_rate"]), *measured])
+    left_out = last["run_id"].nunique() - len(rows)
+    thinned = f" {left_out} runs, evenly spaced, have no row here, to keep the page small." if left_out else ""
+    note = page.paragraph(
+        f"Each run at its last evaluation; its name opens all of them, its configuration, the command that repeats it "
+        f"and its samples.{thinned}", "note",
+    )  # fmt: skip
+    anchors = [page.anchor(run) for run in rows["run_id"]]
+    return page.joined([page.table("runs", headers, body, anchors=anchors), note])
+
+
+def panels(tables: Tables, kept: Sequence[str]) -> dict[str, object]:
+    """What report.js shows: columns, the first configuration, and for each kept run what differs, rows and samples."""
+    evals = tables.evals[tables.evals["run_id"].isin(kept)].sort_values(["run_id", "images_seen"])
+    configs = {run: text for run, text in zip(evals["run_id"], evals["config"], strict=True) if text is not None}
+    shared = json.loads(next(iter(configs.values()))) if configs else {}
+    flat = dict(flat_configuration(shared))
+    pictured = set(kept_runs(evals, MOST_PICTURES))
+    found = {}
+    for run, rows in evals.groupby("run_id", sort=False):
+        config = dict(flat_configuration(json.loads(configs[run]))) if run in configs else None
+        records = rows.to_dict("records")
+        images = _samples(tables.gallery.get(str(run), {})) if run in pictured else None
+        found[page.anchor(str(run))] = {
+            "name": str(run),
+            "facts": [[name, _fact(records[-1][column])] for name, column in FACTS],
+            "differs": None if config is None else {
+                key: config.get(key) for key in {**flat, **config} if config.get(key) != flat.get(key)
+            },
+            "evaluations": [_evaluation(row) for row in records],
+            "images": images and images[0],
+            "images_said": images and images[1],
+        }  # fmt: skip
+    return {"columns": [name for name, *_ in EVALUATIONS], "configuration": shared, "runs": found}
+
+
+def _evaluation(row: Mapping[str, object]) -> list[str | None]:
+    """Numbers as they are read: counts with their trials, losses to four digits; None was not measured."""
+    said = []
+    for _, column, trials in EVALUATIONS:
+        value = row[column]
+        if np.isnan(value):
+            said.append(None)
+        elif trials is not None:
+            share = f" · {words.percent(value / row[trials])}" if row[trials] > 0 else ""
+            said.append(f"{words.whole(value)}/{words.whole(row[trials])}{share}")
+        else:
+            said.append(words.whole(value) if column == "images_seen" else words.number(value, 4))
+    return said
+
+
+def _fact(value: object) -> str:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return "–"
+    return words.whole(value) if isinstance(value, float) and value.is_integer() else (
+        words.number(value, 4) if isinstance(value, float) else str(value)
+    )  # fmt: skip
+
+
+def _samples(arrays: Mapping[str, np.ndarray]) -> tuple[str, str] | None:
+    """One small PNG, samples above the nearest training images, and what stands in it; None where none were kept."""
+    if not all(name in arrays for name in GALLERY) or not len(arrays[GALLERY[0]]):
+        return None
+    from PIL import Image
+
+    samples, nearest, ratio, copies = (arrays[name][:MOST_PAIRS] for name in GALLERY)
+    pixels = np.stack([_strip(samples), _strip(nearest)]).reshape(-1, _strip(samples).shape[1], samples.shape[1])
+    stream = io.BytesIO()
+    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(stream, "PNG", optimize=True)
+    said = "; ".join(
+        f"{value:.2f} ×{count}{' memorized' if value < 1 / 3 else ''}"
+        for value, count in zip(ratio, copies, strict=True)
+    )
+    return str(page.image_source(stream.getvalue(), "png")), f"Gap ratio and copies, from the left: {said}."
+
+
+def _strip(images: np.ndarray) -> np.ndarray:
+    """[G C H W] -> [H + 1, G (W + 1), C]: beside each other, a white line between."""
+    framed = np.pad(images, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=255)
+    return framed.transpose(2, 0, 3, 1).reshape(framed.shape[2], -1, framed.shape[1])

@@ -1,0 +1,129 @@
+"""What one data set's rows say, as a piece of the page: five sentences, figures and tables in sections, caveats."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.pages import (
+    caveats,
+    descent_sections,
+    headlines,
+    instrument_sections,
+    onset_sections,
+    page,
+    question_sections,
+    runs,
+    sections,
+    words,
+)
+from analysis.plots import ReportFigure
+from analysis.summary import StudyFit, last_evaluations, study_fits, varied_keys
+from analysis.table import Tables
+
+ANSWER_DRAWS = 200  # at most, of an answer: there are nine
+SECTIONS = (  # key, heading; figures by their section, the rest by name
+    ("curves", "Size, copies and duplication"),
+    ("maps", "Maps and the phase boundary"),
+    ("boundary", "Memorization against quality"),
+    ("questions", "Questions"),
+    ("descent", "Double descent"),
+    ("training", "Over training"),
+    ("onsets", "Onsets"),
+    ("interventions", "Interventions"),
+    ("fits", "Fitted curves"),
+    ("agreement", "Do the instruments agree?"),
+    ("instruments", "Instruments side by side"),
+    ("noise", "Where in the noise"),
+    ("budget", "Attack budget"),
+    ("prompts", "Prompts"),
+    ("gallery", "Samples beside their nearest training images"),
+    ("images", "Images that are memorized"),
+    ("cells", "The cells"),
+    ("runs", "The runs"),
+    ("configuration", "Configuration"),
+    ("caveats", "What could not be said, and caveats"),
+)
+LEADS = {
+    "What was run": "runs", "How much is memorized": "cells", "The law": "fits", "The boundary": "questions",
+    "Double descent": "descent",
+}  # fmt: skip
+DESIGN = ("params", "n_unique")
+Draw = Callable[[ReportFigure], page.Html]  # writes the figure's files; what the page shows of it
+
+
+@dataclass(frozen=True)
+class Study:
+    """A part of the page, and what its numbers are as JSON."""
+
+    body: page.Html
+    contents: list[tuple[str, str]]  # key, heading
+    fits: list[dict]
+    answers: list[dict]
+    verdicts: list[dict]
+    kept: list[str]  # runs with a row and a panel
+
+
+def study(tables: Tables, draw: Draw, *, level: float, draws: int, seed: int, prefix: str = "") -> Study:
+    """The part of `tables`, which hold one data set. prefix: of the sections' keys where there are several parts."""
+    from analysis.pictures.figures import report_figures  # matplotlib: a second that a wrong path need not wait for
+    from analysis.pictures.instrument_figures import instrument_figures
+
+    fits, missing = study_fits(tables, draws=draws, level=level, seed=seed)
+    figures: list[ReportFigure] = []
+    for found, absent in (report_figures(tables, fits, level), instrument_figures(tables, level)):
+        figures += found
+        missing += absent
+    asked, answers = question_sections.question_table(tables, level, min(draws, ANSWER_DRAWS), seed)
+    descents, verdicts, few = descent_sections.descent_table(tables.evals, level, seed)
+    instruments, unmeasured = instrument_sections.instrument_table(tables, level)
+    onsets, without = onset_sections.onset_table(tables.evals, level, np.random.default_rng(seed))
+    last, (varied, configs) = last_evaluations(tables.evals), varied_keys(tables.evals)
+    kept = runs.kept_runs(tables.evals)
+    content = _drawn(figures, draw)
+    for key, more in (
+        ("questions", asked), ("descent", descents), ("onsets", onsets),
+        ("fits", sections.fit_table(fits, level) if fits else ""), ("instruments", instruments),
+        ("cells", sections.cell_table(last, level)), ("runs", runs.runs_table(tables.evals, kept)),
+        ("configuration", sections.configuration(varied, configs)),
+    ):  # fmt: skip
+        content[key] = page.joined([part for part in (content.get(key), more) if part])
+    said = caveats.caveats(
+        tables, fits, [*missing, *few, *unmeasured, *without], list(varied), np.random.default_rng(seed)
+    )
+    content["caveats"] = page.bullets(said, "caveats")
+    shown = [(f"{prefix}{key}", heading, content[key]) for key, heading in SECTIONS if content.get(key)]
+    found_keys = {key for key, *_ in shown}
+    leads = {lead: f"{prefix}{key}" for lead, key in LEADS.items() if f"{prefix}{key}" in found_keys}
+    told = headlines.headlines(facts(tables), sections.cell_rates(last, level), fits, answers, verdicts, level)
+    body = [headlines.headline_list(told, leads), *(page.section(*one) for one in shown)]
+    return Study(
+        page.joined(body), [(key, heading) for key, heading, _ in shown], [_fit_json(found) for found in fits], answers,
+        verdicts, kept,
+    )  # fmt: skip
+
+
+def facts(tables: Tables) -> str:
+    """What was run, in one line."""
+    last = last_evaluations(tables.evals)
+    sources = ", ".join(sorted(map(str, last["dataset"].dropna().unique()))) or "unnamed data"
+    sizes, unique = (f"{words.whole(last[name].min())} to {words.whole(last[name].max())}" for name in DESIGN)
+    return (
+        f"{last['run_id'].nunique()} runs in {last['cell_id'].dropna().nunique()} cells on {sources}, "
+        f"{len(tables.evals)} evaluations, {sizes} parameters, {unique} unique images, up to "
+        f"{words.whole(last['copies'].max())} copies, {words.whole(last['images_seen'].max())} images seen"
+    )
+
+
+def _drawn(figures: Sequence[ReportFigure], draw: Draw) -> dict[str, page.Html]:
+    by_section: dict[str, list[page.Html]] = {}
+    for figure in figures:
+        by_section.setdefault(figure.section, []).append(draw(figure))
+    lost = set(by_section) - {key for key, _ in SECTIONS}
+    if lost:
+        raise KeyError(f"figures of unknown sections {sorted(lost)}: give them a place in SECTIONS")
+    return {key: page.figures(parts) for key, parts in by_section.items()}
+
+
+def _fit_json(found: StudyFit) -> dict:
+    return {"name": found.name, "title": found.title, "response": found.response, **found.result.as_json()}

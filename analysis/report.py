@@ -1,7 +1,6 @@
 """`python -m analysis.report RUNS_OR_TABLES --out DIR`: one page, its figures, and fits, answers, verdicts as JSON."""
 
 import argparse
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -21,11 +20,8 @@ from analysis.pages import (
 )
 from analysis.summary import StudyFit, last_evaluations, study_fits, varied_keys
 from analysis.table import Tables, load
-from scaling import schema
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from analysis.plots import ReportFigure
 
 DRAWS = 500  # bootstrap draws of a fit
@@ -73,7 +69,7 @@ def write_report(tables: Tables, out: Path, *, level: float = 0.95, draws: int =
     out.mkdir(parents=True, exist_ok=True)
     folder = out / "figures"
     folder.mkdir(exist_ok=True)
-    pictures = {figure.name: _saved(figure, folder) for figure in figures}
+    pictures = {figure.name: _embedded(figure, folder) for figure in figures}
     fits_json = [{"name": f.name, "title": f.title, "response": f.response, **f.result.as_json()} for f in fits]
     (out / "fits.json").write_text(json.dumps(fits_json, indent=2, allow_nan=False) + "\n")
     asked, answers = question_sections.question_table(tables, level, min(draws, ANSWER_DRAWS), seed)
@@ -87,38 +83,12 @@ def write_report(tables: Tables, out: Path, *, level: float = 0.95, draws: int =
     return out / "report.html"
 
 
-def _saved(figure: "ReportFigure", folder: Path) -> tuple[str, bytes]:
+def _embedded(figure: "ReportFigure", folder: Path) -> tuple[str, bytes]:
     """Write the figure as PNG and SVG; returns the form the page embeds: charts as SVG, photographs as PNG."""
-    from matplotlib import rc_context
+    from analysis.pictures.saving import save
 
-    data = {}
-    _show_as_written(figure.figure)
-    with rc_context({"svg.hashsalt": figure.name}):  # the same figure gives the same bytes
-        for kind in ("png", "svg"):
-            stream = io.BytesIO()
-            figure.figure.savefig(
-                stream, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else {"Software": None}
-            )
-            data[kind] = stream.getvalue()
-            figure.figure.set_layout_engine("none")  # the layout is made once, for both formats
-            (folder / f"{figure.name}.{kind}").write_bytes(data[kind])
+    data = save(figure, folder, ("png", "svg"))
     return ("png", data["png"]) if figure.name in PHOTOGRAPHS else ("svg+xml", data["svg"])
-
-
-def _show_as_written(figure: "Figure") -> None:
-    """A `$` in a name from the data is a dollar, no formula; only the numbers of an axis are set as such."""
-    from matplotlib.text import Text
-    from matplotlib.ticker import FixedFormatter, FuncFormatter
-
-    numbers: set[int] = set()
-    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
-        if not isinstance(axis.get_major_formatter(), (FixedFormatter, FuncFormatter)):  # these hold texts
-            labels = [*axis.get_ticklabels(), *axis.get_ticklabels(minor=True), axis.offsetText]
-            numbers |= set(map(id, labels))
-    for said in figure.findobj(Text):
-        if id(said) not in numbers:
-            said.set_parse_math(False)
-            said.set_text("\n".join(map(schema.printable, said.get_text().split("\n"))))  # an SVG holds no escape codes
 
 
 def _page(

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterMathtext
 
 from analysis.pages import page
-from analysis.report import _show_as_written, main, write_report
+from analysis.pictures.saving import show_as_written
+from analysis.report import main, write_report
 from analysis.table import load
 from scaling import schema
 
@@ -183,7 +184,7 @@ def test_dollars_of_a_name_are_dollars_and_powers_of_an_axis_powers():
     axes.legend()
     with pytest.raises(ValueError, match=r"Unknown symbol|Expected|ParseException|\\badcommand"):
         figure.canvas.draw() if hasattr(figure.canvas, "renderer") else figure.savefig("/dev/null", format="svg")
-    _show_as_written(figure)
+    show_as_written(figure)
     figure.savefig("/dev/null", format="svg")
     assert [label.get_parse_math() for label in axes.get_yticklabels()] == [False, False]
     assert all(label.get_parse_math() for label in axes.get_xticklabels())

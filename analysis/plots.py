@@ -123,8 +123,8 @@ def plot_rates(
     curve: (grid of x, value of line) -> fitted rate.
     """
     figure, axes = _figure()
-    grid = np.geomspace(rates[x].min(), rates[x].max(), 100) if log_x and rates[x].min() > 0 else None
-    shift = _sideways(rates, x, line.name) if log_x else {}
+    grid = curve_grid(rates[x]) if log_x else None
+    shift = sideways(rates, x, line.name) if log_x else {}
     for value, part in rates.sort_values(x).groupby(line.name):
         color, aside = line.color(value), shift.get(value, 1.0)
         if runs is not None:
@@ -154,8 +154,15 @@ def plot_rates(
     return figure
 
 
-def _sideways(rates: "DataFrame", x: str, line: str) -> dict[float, float]:
+def curve_grid(x: "Series") -> np.ndarray | None:
+    """Where a fitted curve is evaluated, evenly in log x [100]; None where x reaches 0."""
+    return np.geomspace(x.min(), x.max(), 100) if x.min() > 0 else None
+
+
+def sideways(rates: "DataFrame", x: str, line: str) -> dict[float, float]:
     """A factor near 1 for each line, so that intervals at one x stand beside each other: a quarter of a gap in all."""
+    if x == line:  # one point at each x
+        return {}
     places, values = np.unique(np.log(rates[x].to_numpy(float))), sorted(rates[line].unique())
     if len(places) < 2 or len(values) < 2:
         return {}
@@ -211,12 +218,22 @@ def _loss_line(axes: Axes, part: "DataFrame", name: str, color: str, style: str,
     known = part[part[name].notna()]
     if known.empty:
         return
-    mean = known.groupby("images_seen")[name].mean()
-    count = known.groupby("images_seen")[name].size()
+    means = loss_means(known, name)
+    axes.plot(
+        means["images_seen"], means["loss"], color=color, linestyle=style, marker=marker, markersize=3,
+        label=name.replace("_", " "),
+    )  # fmt: skip
+    axes.fill_between(means["images_seen"], means["lo"], means["hi"], color=color, alpha=0.18, linewidth=0)
+
+
+def loss_means(part: "DataFrame", name: str) -> "DataFrame":
+    """Columns images_seen, loss, lo, hi (95 %): the mean of the runs of one size at each evaluation that has `name`."""
+    known = part[part[name].notna()]
+    groups = known.assign(_square=known[f"{name}_se"] ** 2).groupby("images_seen", as_index=False)
+    found = groups.agg(loss=(name, "mean"), count=(name, "size"), square=("_square", lambda v: v.sum(min_count=1)))
     # Independent errors of the runs of one size; the mean's is their root sum of squares over their number.
-    error = np.sqrt((known[f"{name}_se"] ** 2).groupby(known["images_seen"]).sum(min_count=1)) / count
-    axes.plot(mean.index, mean, color=color, linestyle=style, marker=marker, markersize=3, label=name.replace("_", " "))
-    axes.fill_between(mean.index, mean - 1.96 * error, mean + 1.96 * error, color=color, alpha=0.18, linewidth=0)
+    half = 1.96 * np.sqrt(found["square"]) / found["count"]
+    return found[["images_seen", "loss"]].assign(lo=found["loss"] - half, hi=found["loss"] + half)
 
 
 def plot_growth(rates: "DataFrame", line: Ordered, *, ylabel: str) -> Figure:

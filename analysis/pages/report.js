@@ -25,15 +25,19 @@
   const tip = make("div", { class: "tip", role: "status", hidden: "" });
   document.body.append(tip);
 
+  let pointed = null;
   const point = (mark) => {
+    pointed = mark;
+    tip.hidden = !mark;
+    if (!mark) return;
     tip.textContent = mark.getAttribute("aria-label") + (mark.tagName === "A" ? " – click or Enter: the run" : "");
-    tip.hidden = false;
     const box = mark.getBoundingClientRect();
     const left = Math.min(Math.max(8, box.left + box.width / 2 - tip.offsetWidth / 2), innerWidth - tip.offsetWidth - 8);
     const above = box.top - tip.offsetHeight - 8;
     tip.style.left = `${Math.max(8, left)}px`;
     tip.style.top = `${above > 8 ? above : box.bottom + 8}px`;
   };
+  addEventListener("scroll", () => pointed && point(pointed), { passive: true, capture: true });
 
   // One stop of the tab key a figure; the arrows walk to the nearest mark in their direction.
   const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -55,12 +59,12 @@
     for (const mark of marks) mark.removeAttribute("title"); // the browser's own tip would stand beside ours
     marks[0].tabIndex = 0;
     group.addEventListener("pointerover", (event) => event.target.closest("a, span") && point(event.target));
-    group.addEventListener("pointerout", () => (tip.hidden = true));
+    group.addEventListener("pointerout", () => point(null));
     group.addEventListener("focusin", (event) => {
       for (const mark of marks) mark.tabIndex = mark === event.target ? 0 : -1;
       point(event.target);
     });
-    group.addEventListener("focusout", () => (tip.hidden = true));
+    group.addEventListener("focusout", () => point(null));
     group.addEventListener("keydown", (event) => {
       const step = STEPS[event.key];
       if (!step) return;
@@ -126,7 +130,7 @@
     const all = (link.dataset.runs ?? link.hash.slice(1)).split(" ").filter((anchor) => study.runs[anchor]);
     if (!all.length) return; // thinned out: the row of the run, if it is there
     event.preventDefault();
-    tip.hidden = true;
+    point(null);
     show(all[0], all);
   });
 

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.pictures.points import Points, rate_points, said_runs, said_setting, said_share, with_runs
 from analysis.plots import Ordered, ReportFigure, plot_rates
 from analysis.summary import StudyFit, last_evaluations, main_setting, null_rate, pooled_rates, with_exposures
 from analysis.table import Tables
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 Fits = dict[str, StudyFit]
@@ -23,10 +25,11 @@ def recovery(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figur
     if rows.empty:
         return "No figure of recovery by stratum: no run has basin chains by stratum."
     rows, setting = main_setting(rows)
-    rows = rows.assign(rate=rows["n_basin_recovered"] / rows["n_basin"])
+    rows = _counts(rows, "n_basin_recovered", "n_basin")
     found = fits.get("recovery")
     by = ("params", "copies")
     rates = pooled_rates(rows, by, "n_basin_recovered", "n_basin", overdispersion=overdispersion(found), level=level)
+    rates = with_runs(rates, rows, by)
     null = null_rate(tables, "n_null_basin_recovered", "n_null_basin")
     count = rows["run_id"].nunique()
     said = f"n = {count} runs{setting}; faint dots are single runs; points of one place stand side by side."
@@ -40,12 +43,18 @@ def recovery(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figur
     for x, line, xlabel in (("params", copies, "parameters"), ("copies", params, "copies of the image")):
         if rows[x].nunique() < 2:
             continue
+        fitted = curve(found, rows, x, line.name)
         figure = plot_rates(
             rates, x, line, xlabel=xlabel, ylabel=f"recovered share ({100 * level:g} % interval)", runs=rows, null=null,
-            curve=curve(found, rows, x, line.name),
+            curve=fitted,
+        )  # fmt: skip
+        at = rate_points(
+            figure.axes[0], rates, x, line, runs=rows, null=null, curve=fitted, level=level,
+            said=lambda row: f"{said_setting(row, by)}: {said_share(row, 'recovered', 'chains')}",
         )  # fmt: skip
         alt = f"Recovered share against {xlabel}, {rows[line.name].nunique()} lines; {trend(rates, x)}."
-        out.append(ReportFigure(f"recovery_by_{x}", "curves", figure, f"{captions[x]}{drawn} {said}", alt))
+        caption = f"{captions[x]}{drawn} {said}"
+        out.append(_figure(f"recovery_by_{x}", figure, caption, alt, at))
     return out or "No curve of recovery: neither parameters nor copies vary."
 
 
@@ -58,13 +67,15 @@ def efficiency(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fig
         return "No figure of emission efficiency: it takes hits by stratum at two or more numbers of copies."
     rows, setting = main_setting(rows)
     rows = rows.assign(share=rows["n_images"] * rows["copies"] / rows["n_train"])
-    rates = pooled_rates(rows, ("params", "copies"), "n_hits", "n_generated", level=level)
-    copier = rows.groupby(["params", "copies"])["share"].mean().to_numpy()
+    by = ("params", "copies")
+    rates = with_runs(pooled_rates(rows, by, "n_hits", "n_generated", level=level), rows, by)
+    copier = rows.groupby([*by])["share"].mean().to_numpy()
     rates = rates.assign(**{name: rates[name].to_numpy() / copier for name in ("rate", "lo", "hi")})
     figure = plot_rates(
         rates, "copies", params, xlabel="copies of the image", null=1.0,
         ylabel=f"emission efficiency ({100 * level:g} % interval)", null_label="copier",
     )  # fmt: skip
+    at = rate_points(figure.axes[0], rates, "copies", params, null=1.0, said=_said_efficiency)
     caption = (
         f"Emission efficiency: how often a stratum's images are generated, over what a perfect copier does (dotted, "
         f"1). A rising "
@@ -72,7 +83,13 @@ def efficiency(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fig
         f"intervals."
     )
     alt = "Emission efficiency against copies, a line for each model size, beside the perfect copier's constant 1."
-    return [ReportFigure("efficiency_by_copies", "curves", figure, caption, alt)]
+    return [_figure("efficiency_by_copies", figure, caption, alt, at)]
+
+
+def _said_efficiency(row: object) -> str:
+    share = f"emission efficiency {row.rate:.3g} ({row.lo:.3g} to {row.hi:.3g})"
+    counts = f"{row.hits:,.0f} hits of {row.trials:,.0f} samples"
+    return f"{said_setting(row, ('params', 'copies'))}: {share}, {counts}, {said_runs(len(row.runs))}"
 
 
 def memorized(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
@@ -86,12 +103,17 @@ def memorized(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figu
     c, line = overdispersion(found), "copies" if (rows["copies"] > 0).all() else "params"
     by = tuple(dict.fromkeys(("params", line)))
     rates = pooled_rates(rows, by, "n_memorized", "n_generated", overdispersion=c, level=level)
+    rates, lines = with_runs(rates, rows, by), Ordered(rows[line].unique(), line)
+    null = null_rate(tables, "n_null_memorized", "n_generated")
     fitted = curve(found, rows, "params", line)
     held = [v for v in found.result.law.variables if v not in by] if found and fitted else []
     figure = plot_rates(
-        rates, "params", Ordered(rows[line].unique(), line), xlabel="parameters", curve=fitted, runs=rows,
+        rates, "params", lines, xlabel="parameters", curve=fitted, runs=rows, null=null,
         ylabel=f"memorized share of samples ({100 * level:g} % interval)",
-        null=null_rate(tables, "n_null_memorized", "n_generated"),
+    )  # fmt: skip
+    at = rate_points(
+        figure.axes[0], rates, "params", lines, runs=rows, curve=fitted, null=null, level=level,
+        said=lambda row: f"{said_setting(row, by)}: {said_share(row, 'memorized', 'samples')}",
     )  # fmt: skip
     caption = (
         f"Share of generated samples that are copies (gap ratio below 1/3) against model size, by the largest "
@@ -100,7 +122,7 @@ def memorized(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figu
         + (f" The fitted curve holds {', '.join(held)} at each line's median." if held else "")
     )
     alt = f"Memorized share against parameters; {trend(rates, 'params')}."
-    return [ReportFigure("memorized_by_params", "curves", figure, caption, alt)]
+    return [_figure("memorized_by_params", figure, caption, alt, at)]
 
 
 def duplication(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
@@ -113,24 +135,37 @@ def duplication(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fi
     c = overdispersion(fits.get("memorized"))
     by = ("params", "duplication_rate")
     rates = pooled_rates(rows, by, "n_memorized", "n_generated", overdispersion=c, level=level)
+    rates, null = with_runs(rates, rows, by), null_rate(tables, "n_null_memorized", "n_generated")
     figure = plot_rates(
         rates, "duplication_rate", params, xlabel="duplication rate (1 - unique / all training images)", runs=rows,
-        log_x=False, ylabel=f"memorized share of samples ({100 * level:g} % interval)",
-        null=null_rate(tables, "n_null_memorized", "n_generated"),
+        log_x=False, ylabel=f"memorized share of samples ({100 * level:g} % interval)", null=null,
+    )  # fmt: skip
+    at = rate_points(
+        figure.axes[0], rates, "duplication_rate", params, runs=rows, null=null, level=level, log_x=False,
+        said=lambda row: f"{said_setting(row, by)}: {said_share(row, 'memorized', 'samples')}",
     )  # fmt: skip
     caption = (
         f"Share of generated samples that are copies against the duplication rate of the training set, by model size. "
         f"Dotted: the null. n = {rows['run_id'].nunique()} runs; faint dots are single runs."
     )
     alt = f"Memorized share against duplication rate; {trend(rates, 'duplication_rate')}."
-    return [ReportFigure("memorized_by_duplication", "curves", figure, caption, alt)]
+    return [_figure("memorized_by_duplication", figure, caption, alt, at)]
+
+
+def _figure(name: str, figure: "Figure", caption: str, alt: str, at: Points) -> ReportFigure:
+    return ReportFigure(name, "curves", figure, caption + at.note, alt, data=at.data, marks=at.marks)
+
+
+def _counts(rows: "DataFrame", hits: str, trials: str) -> "DataFrame":
+    """`rows` with hits, trials and rate."""
+    return rows.assign(hits=rows[hits], trials=rows[trials], rate=rows[hits] / rows[trials])
 
 
 def counted(tables: Tables) -> "DataFrame":
     """Last evaluations that counted memorized samples, with their rate and exposures."""
     rows = with_exposures(last_evaluations(tables.evals), tables.strata)
     rows = rows[rows["n_memorized"].notna() & (rows["n_generated"] > 0)]
-    return rows.assign(rate=rows["n_memorized"] / rows["n_generated"])
+    return _counts(rows, "n_memorized", "n_generated")
 
 
 def curve(

@@ -9,6 +9,8 @@ from analysis import plots
 from analysis.pareto import boundary
 from analysis.pictures import curve_figures
 from analysis.pictures.curve_figures import Figures, Fits, overdispersion, trend
+from analysis.pictures.photographs import pair_points
+from analysis.pictures.points import Points, marks_of, points, said_runs, said_setting, said_share, with_runs
 from analysis.plots import Ordered, ReportFigure
 from analysis.rates import wilson
 from analysis.summary import (
@@ -23,6 +25,7 @@ from analysis.table import Tables
 from scaling.schema import GALLERY
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 MOST_PANELS, MOST_STRIPS, MOST_PAIRS = 6, 3, 10
@@ -59,11 +62,17 @@ def growth(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures
     rows, setting = main_setting(rows, TRAINING_SET)
     c, by = overdispersion(fits.get("memorized")), ("params", "images_seen")
     rates = pooled_rates(rows, by, "n_memorized", "n_generated", overdispersion=c, level=level)
+    rates = with_runs(rates, rows, by)
     figure = plots.plot_growth(rates, params, ylabel=f"memorized share of samples ({100 * level:g} % interval)")
+    marks = marks_of(
+        figure.axes[0], rates, rates["images_seen"], rates["rate"],
+        lambda row: f"{said_setting(row, by)}: {said_share(row, 'memorized', 'samples')}",
+    )  # fmt: skip
+    at = points([rates.assign(drawn="pooled")], marks)
     count = rows["run_id"].nunique()
-    caption = f"Memorized share of samples while training goes on, by model size. n = {count} runs{setting}."
+    caption = f"Memorized share of samples while training goes on, by model size. n = {count} runs{setting}.{at.note}"
     alt = f"Memorized share against images seen; {trend(rates, 'images_seen')}."
-    return [ReportFigure("memorized_over_training", "training", figure, caption, alt)]
+    return [ReportFigure("memorized_over_training", "training", figure, caption, alt, data=at.data, marks=at.marks)]
 
 
 def losses(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
@@ -73,14 +82,39 @@ def losses(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures
     rows, setting = main_setting(rows, TRAINING_SET)
     sizes = sorted(rows["params"].unique())
     shown = [sizes[k] for k in _spaced(len(sizes), MOST_PANELS)]
+    figure = plots.plot_losses(rows, shown)
+    at = _loss_points(figure.axes, rows, shown)
     caption = (
         f"Losses over training: on the optimised batches, on training images under fresh noise (seen), on held-out "
         f"images. Where "
         f"seen falls and hold-out rises, the model memorizes. Bands: 95 %. n = {rows['run_id'].nunique()} "
-        f"runs{setting}."
+        f"runs{setting}.{at.note}"
     )
     alt = f"Training, seen and hold-out loss against images seen, a panel for each of {len(shown)} model sizes."
-    return [ReportFigure("losses", "training", plots.plot_losses(rows, shown), caption, alt, wide=True)]
+    return [
+        ReportFigure("losses", "training", figure, caption, alt, wide=True, data=at.data, marks=at.marks),
+    ]
+
+
+def _loss_points(panels: Sequence["Axes"], rows: "DataFrame", sizes: Sequence[float]) -> Points:
+    """Each size's mean losses, as drawn in its panel."""
+    parts, marks = [], []
+    for axes, size in zip(panels, sizes, strict=False):  # the last panels may stay empty
+        for name in plots.LOSSES:
+            known = rows[(rows["params"] == size) & rows[name].notna()]
+            if known.empty:
+                continue
+            means = with_runs(plots.loss_means(known, name), known, ("images_seen",))
+            means = means.assign(drawn="mean", measure=name, params=size, n_runs=means["runs"].map(len))
+            parts.append(means)
+            marks += marks_of(axes, means, means["images_seen"], means["loss"], _said_loss)
+    return points(parts, marks)
+
+
+def _said_loss(row: object) -> str:
+    ends = f" ({row.lo:.4g} to {row.hi:.4g})" if np.isfinite(row.lo) else ""
+    setting = said_setting(row, ("params", "images_seen"))
+    return f"{setting}: {row.measure.replace('_', ' ')} {row.loss:.4g}{ends}, {said_runs(row.n_runs)}"
 
 
 def quality(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
@@ -154,7 +188,8 @@ def gallery(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figure
         "a copy. Half of a strip are the first samples drawn, half those with the smallest ratio."
     )
     alt = f"Samples beside their nearest training images for {len(pairs)} runs."
-    return [ReportFigure("gallery", "gallery", figure, caption, alt, wide=True)]
+    at = pair_points(figure, pairs, [str(run) for run in shown["run_id"]])
+    return [ReportFigure("gallery", "gallery", figure, caption, alt, wide=True, data=at.data, marks=at.marks)]
 
 
 def _thinned(pair: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 TITLES = {"params": "parameters", "n_unique": "unique images", "copies": "copies"}
 STRIPES = np.array([(201, 209, 218), (238, 241, 245)], np.uint8)  # of an unknown pixel: no grey of a grey image
+RECOVERED, MISSED = "✓", "✗"  # as narrow as a photograph in one column of a paper
 ENLARGED = 12  # a pixel's side in the striped picture: wide enough for a stripe
 
 PANELS = (  # kind, column, its error, label, the level that means something, its words
@@ -34,7 +35,7 @@ def plot_noise_levels(levels: "DataFrame", line: Ordered, z: float) -> Figure:
     levels: a row a run, kind and sigma; columns run_id, kind, sigma, line.name, gap, gap_se, ideal_distance,
     trajectory_distance. Bands: z standard errors of the gap (over images).
     """
-    panels = [panel for panel in PANELS if levels.loc[levels["kind"] == panel[0], panel[1]].notna().any()]
+    panels = noise_panels(levels)
     figure = Figure(figsize=(3.1 * len(panels) + 0.9, 3.1), layout="constrained")
     drawn: dict[str, Line2D] = {}
     for axes, (kind, name, error, label, level, said) in zip(
@@ -47,14 +48,12 @@ def plot_noise_levels(levels: "DataFrame", line: Ordered, z: float) -> Figure:
             if part["run_id"].nunique() > 1:
                 for _, run in part.sort_values("sigma").groupby("run_id"):
                     axes.plot(run["sigma"], run[name], color=color, linewidth=0.6, alpha=0.4, zorder=1)
-            mean = part.groupby("sigma")[name].mean()
+            mean = noise_means(part, name, error, z)
             (drawn[count_label(value)],) = axes.plot(
-                mean.index, mean, color=color, marker=marker, markersize=3.5, linewidth=1.2, label=count_label(value)
+                mean["sigma"], mean["value"], color=color, marker=marker, markersize=3.5, linewidth=1.2
             )
             if error:
-                # Independent errors of the runs of one line; the mean's is their root sum of squares over their number.
-                half = z * part.groupby("sigma")[error].agg(lambda se: np.sqrt((se**2).sum()) / len(se))
-                axes.fill_between(mean.index, mean - half, mean + half, color=color, alpha=0.18, linewidth=0)
+                axes.fill_between(mean["sigma"], mean["lo"], mean["hi"], color=color, alpha=0.18, linewidth=0)
         axes.axhline(level, color=GREY, linewidth=1, linestyle=":", zorder=1)
         axes.set(xscale="log", xlabel="noise level σ (log scale)")
         far = known[name].max() > 20 and known[name].min() > 0
@@ -63,6 +62,32 @@ def plot_noise_levels(levels: "DataFrame", line: Ordered, z: float) -> Figure:
         axes.set_title(f"dotted {said}", fontsize=8, color="#333333")
     _beside(figure, drawn, TITLES.get(line.name, line.name))
     return figure
+
+
+def noise_panels(levels: "DataFrame") -> list[tuple]:
+    """The entries of PANELS that were measured."""
+    return [panel for panel in PANELS if levels.loc[levels["kind"] == panel[0], panel[1]].notna().any()]
+
+
+def noise_means(part: "DataFrame", name: str, error: str | None, z: float) -> "DataFrame":
+    """Columns sigma, value, lo, hi: the mean of the runs of one line at each level; no interval without `error`."""
+    found = part.groupby("sigma", as_index=False)[name].mean().rename(columns={name: "value"})
+    if error is None:
+        return found.assign(lo=np.nan, hi=np.nan)
+    # Independent errors of the runs of one line; the mean's is their root sum of squares over their number.
+    half = z * part.groupby("sigma")[error].agg(lambda se: np.sqrt((se**2).sum()) / len(se)).to_numpy()
+    return found.assign(lo=found["value"] - half, hi=found["value"] + half)
+
+
+def budget_ends(curves: "DataFrame", line: Ordered) -> "DataFrame":
+    """Chao1 of each run beside the end of its curve: columns of its last row, and x, at, at_lo, at_hi (at most 1)."""
+    ends = curves.sort_values([line.name, "run_id", "b"]).groupby([line.name, "run_id"], sort=False).tail(1)
+    place = 1.15 * 1.6 ** (np.arange(len(ends)) / max(len(ends) - 1, 1))
+    shares = {
+        f"at{end}": np.minimum(ends[f"chao1{end}"] / ends["n_unique"], 1.0).where(~ends["chao1_flagged"] | (end == ""))
+        for end in ("", "_lo", "_hi")
+    }
+    return ends.assign(x=float(curves["b"].max()) * place, **shares)
 
 
 def plot_budget(curves: "DataFrame", line: Ordered) -> Figure:
@@ -74,24 +99,24 @@ def plot_budget(curves: "DataFrame", line: Ordered) -> Figure:
     figure = Figure(figsize=(6.2, 4.0), layout="constrained")
     axes = figure.subplots()
     _style(axes)
-    runs = curves.groupby([line.name, "run_id"])
-    drawn, last, top = {}, float(curves["b"].max()), 0.0
-    for place, ((value, _), run) in enumerate(runs):
-        run, color, marker = run.sort_values("b"), line.color(value), line.marker(value)
-        n = run["n_unique"].iloc[0]
-        axes.plot(run["b"], run["found"] / n, color=color, linewidth=1.3, label=count_label(value))
+    drawn, top = {}, float((curves["copier"] / curves["n_unique"]).max())
+    for (value, _), run in curves.groupby([line.name, "run_id"]):
+        run, color, n = run.sort_values("b"), line.color(value), run["n_unique"].iloc[0]
+        axes.plot(run["b"], run["found"] / n, color=color, linewidth=1.3)
         axes.fill_between(run["b"], run["lo"] / n, run["hi"] / n, color=color, alpha=0.15, linewidth=0)
         of_plan = color if line.name == "n_unique" else GREY  # lines of one training set share its copier
         axes.plot(run["b"], run["copier"] / n, color=of_plan, linewidth=1, linestyle="--", zorder=1)
-        end, x = run.iloc[-1], last * 1.15 * 1.6 ** (place / max(len(runs) - 1, 1))
-        at, ends = min(end["chao1"] / n, 1.0), np.minimum(end[["chao1_lo", "chao1_hi"]].to_numpy(float) / n, 1.0)
-        flagged = bool(end["chao1_flagged"])
-        top = max(top, float(end["copier"] / n), float(ends[1]))
+    for end in budget_ends(curves, line).itertuples():
+        value, color = getattr(end, line.name), line.color(getattr(end, line.name))
+        top = max(top, end.at if end.chao1_flagged else end.at_hi)
         axes.errorbar(
-            x, at, yerr=None if flagged else [[at - ends[0]], [ends[1] - at]], fmt=marker, color=color, markersize=4.5,
-            fillstyle="none" if flagged else "full", capsize=2, elinewidth=0.9, zorder=3,
+            end.x, end.at, yerr=None if end.chao1_flagged else [[end.at - end.at_lo], [end.at_hi - end.at]],
+            fmt=line.marker(value), color=color, markersize=4.5, fillstyle="none" if end.chao1_flagged else "full",
+            capsize=2, elinewidth=0.9, zorder=3,
         )  # fmt: skip
-        drawn[count_label(value)] = Line2D([], [], color=color, marker=marker, markersize=4.5, linewidth=1.3)
+        drawn[count_label(value)] = Line2D(
+            [], [], color=color, marker=line.marker(value), markersize=4.5, linewidth=1.3
+        )
     axes.set(
         xscale="log", xlabel="samples drawn (log scale)", ylabel="training images found (share of unique)",
         ylim=(-0.03 * top, 1.05 * top),
@@ -126,7 +151,7 @@ def plot_prompts(strips: Sequence[Mapping[str, Array]], titles: Sequence[str]) -
             color = GREEN if recovered else VERMILION
             panels[1, k].spines[:].set(visible=True, color=color, linewidth=2.2)
             panels[2, k].set_xlabel(
-                f"×{int(strip['copies'][k])}\n{'recovered' if recovered else 'missed'}", fontsize=7.5, color=color
+                f"×{int(strip['copies'][k])}\n{RECOVERED if recovered else MISSED}", fontsize=7.5, color=color
             )
         for axes, name in zip(panels[:, 0], ("given", "completed", "original"), strict=True):
             axes.set_ylabel(name, fontsize=8)
@@ -147,18 +172,17 @@ def plot_prompted(rates: "DataFrame", ends: "DataFrame", line: Ordered, *, ylabe
     rates: context, copies, line.name, rate, lo, hi; ends: context, copies, ceiling, null (rates, NaN unknown), and
     line.name where each line has its own.
     """
-    contexts = sorted(rates["context"].unique(), key=_share)
+    contexts = contexts_in_order(rates)
     columns = min(3, len(contexts))
     rows = -(-len(contexts) // columns)
     figure = Figure(figsize=(2.7 * columns + 1.1, 2.5 * rows + 0.5), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     drawn = {}
-    values = line.values
     for axes, context in zip(panels, contexts, strict=False):  # the last panels may stay empty
         _style(axes)
         part = rates[rates["context"] == context]
         for k, (value, own) in enumerate(part.sort_values("copies").groupby(line.name)):
-            aside = 1.12 ** (k - (len(values) - 1) / 2)  # intervals at one x stand beside each other
+            aside = prompted_aside(k, line)
             arms = [np.maximum(own["rate"] - own["lo"], 0), np.maximum(own["hi"] - own["rate"], 0)]
             drawn[count_label(value)] = axes.errorbar(
                 own["copies"] * aside, own["rate"], yerr=arms, fmt=line.marker(value), linestyle="-", linewidth=1,
@@ -182,6 +206,15 @@ def plot_prompted(rates: "DataFrame", ends: "DataFrame", line: Ordered, *, ylabe
     drawn["null: held-out"] = Line2D([], [], color=GREY, linewidth=1.4, linestyle=":", marker=".", markersize=4)
     _beside(figure, drawn, TITLES.get(line.name, line.name))
     return figure
+
+
+def prompted_aside(place: int, line: Ordered) -> float:
+    """A factor near 1 for the line at `place`, so that intervals at one x stand beside each other."""
+    return 1.12 ** (place - (len(line.values) - 1) / 2)
+
+
+def contexts_in_order(rates: "DataFrame") -> list[str]:
+    return sorted(rates["context"].unique(), key=_share)
 
 
 def context_words(context: str) -> str:

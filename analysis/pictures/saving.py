@@ -68,8 +68,7 @@ def mark_positions(figure: ReportFigure) -> list[Place]:
         figure.figure.draw_without_rendering()  # before that the axes have no place
     box, found = figure.figure.bbox, []
     for mark in figure.marks:
-        with_logs = mark.axes.transData.transform((mark.x, mark.y))
-        x, y = (float(value) for value in with_logs)
+        x, y = map(float, mark.axes.transData.transform((mark.x, mark.y)))
         frame = mark.axes.bbox.padded(0.5)  # half a pixel: a point on the frame is drawn
         if frame.contains(x, y):  # NaN and infinity are in no frame
             found.append(Place(x / box.width, 1 - y / box.height, mark))

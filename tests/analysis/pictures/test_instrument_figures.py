@@ -176,7 +176,7 @@ def test_prompts_show_given_completion_and_original_in_the_colour_of_the_outcome
     panels = np.array(found.figure.subfigs[0].axes).reshape(3, 2)
     given, completed, original = (row[0].images[0].get_array() for row in panels)
     assert (completed == 107).all() and (original == 100).all() and given.shape[:2] == (4 * ENLARGED, 4 * ENLARGED)
-    for k, (color, word) in enumerate(((GREEN, "×1\nrecovered"), (VERMILION, "×2\nmissed"))):
+    for k, (color, word) in enumerate(((GREEN, "×1\n✓"), (VERMILION, "×2\n✗"))):
         assert panels[1, k].spines["top"].get_edgecolor()[:3] == to_rgb(color)
         assert panels[2, k].get_xlabel() == word
     assert "n = 2 prompts of 1 runs" in found.caption and "1 of them recovered" in found.alt

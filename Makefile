@@ -1,7 +1,7 @@
 # Each target is complete from a fresh clone: it sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: setup demo test test-slow lint bench
+.PHONY: setup setup-browser demo test test-slow lint bench
 
 setup: .venv/installed
 
@@ -9,6 +9,10 @@ setup: .venv/installed
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@
+
+# Debian's Chromium with its driver, for the tests that look at the page; elsewhere put both on PATH.
+setup-browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium chromium-driver; }
 
 demo: setup
 	$(BIN)/python -m scaling.sweep sweeps/quickstart.yaml --runtime.out=out/quickstart/runs
@@ -18,7 +22,8 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-test: lint
+# With CI=true nothing that needs a browser may be skipped.
+test: lint $(if $(filter true,$(CI)),setup-browser)
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: setup

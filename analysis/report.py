@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DRAWS = 500  # bootstrap draws of a fit
 PHOTOGRAPHS = ("gallery", "images", "prompts")  # sections whose figures the page embeds as PNG
 PAGE_FORMATS = ("png", "svg")
-MOST_NUMBERS = 400  # rows of a figure's csv that the page shows; the file beside it has all
+MOST_NUMBERS = 1_000  # rows of a figure's csv that the page shows; the file beside it has all
 REFRESH = 20  # seconds after which a live page loads itself again
 
 

@@ -25,17 +25,32 @@
   const tip = make("div", { class: "tip", role: "status", hidden: "" });
   document.body.append(tip);
 
+  const REACH = 16, TOGETHER = 4; // pixels around the pointer, and around a mark whose others are told with it
+
+  const centre = (mark) => {
+    const box = mark.getBoundingClientRect();
+    return [box.left + box.width / 2, box.top + box.height / 2];
+  };
+  const within = (marks, [x, y], reach) => marks
+    .map((mark) => [Math.hypot(...centre(mark).map((at, axis) => at - [x, y][axis])), mark])
+    .filter(([away]) => away <= reach).sort(([a], [b]) => a - b).map(([, mark]) => mark);
+  const runs = (marks) => [...new Set(marks.flatMap((mark) => (mark.dataset.runs ?? mark.hash?.slice(1) ?? "").split(" ")))]
+    .filter((anchor) => study.runs[anchor]);
+
   let pointed = null;
-  const point = (mark) => {
+  const point = (mark, marks = []) => {
+    pointed?.classList.remove("chosen");
     pointed = mark;
     tip.hidden = !mark;
     if (!mark) return;
-    tip.textContent = mark.getAttribute("aria-label") + (mark.tagName === "A" ? " – click or Enter: the run" : "");
-    const box = mark.getBoundingClientRect();
-    const left = Math.min(Math.max(8, box.left + box.width / 2 - tip.offsetWidth / 2), innerWidth - tip.offsetWidth - 8);
-    const above = box.top - tip.offsetHeight - 8;
-    tip.style.left = `${Math.max(8, left)}px`;
-    tip.style.top = `${above > 8 ? above : box.bottom + 8}px`;
+    mark.classList.add("chosen");
+    const more = within(marks, centre(mark), TOGETHER).length - 1;
+    tip.textContent = mark.getAttribute("aria-label") + (more > 0 ? ` (and ${more} more here)` : "")
+      + (mark.tagName === "A" ? " – click or Enter: the run" : "");
+    const [middle, height] = centre(mark), wide = tip.offsetWidth;
+    const above = height - tip.offsetHeight - 14;
+    tip.style.left = `${Math.max(8, Math.min(middle - wide / 2, innerWidth - wide - 8))}px`;
+    tip.style.top = `${above > 8 ? above : height + 14}px`;
   };
   addEventListener("scroll", () => pointed && point(pointed), { passive: true, capture: true });
 
@@ -58,11 +73,21 @@
     if (!marks.length) continue;
     for (const mark of marks) mark.removeAttribute("title"); // the browser's own tip would stand beside ours
     marks[0].tabIndex = 0;
-    group.addEventListener("pointerover", (event) => event.target.closest("a, span") && point(event.target));
-    group.addEventListener("pointerout", () => point(null));
+    const plot = group.parentElement, nearest = (event) => within(marks, [event.clientX, event.clientY], REACH)[0] ?? null;
+    plot.addEventListener("pointermove", (event) => point(nearest(event), marks));
+    plot.addEventListener("pointerleave", () => point(null));
+    plot.addEventListener("click", (event) => {
+      const mark = event.detail ? nearest(event) : event.target; // no detail: the Enter key on a focused mark
+      const found = mark && runs(within(marks, centre(mark), TOGETHER));
+      if (!found?.length) return;
+      event.preventDefault();
+      event.stopPropagation();
+      point(null);
+      show(found[0], found);
+    });
     group.addEventListener("focusin", (event) => {
       for (const mark of marks) mark.tabIndex = mark === event.target ? 0 : -1;
-      point(event.target);
+      point(event.target, marks);
     });
     group.addEventListener("focusout", () => point(null));
     group.addEventListener("keydown", (event) => {
@@ -127,7 +152,7 @@
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.('a[href^="#run-"]');
     if (!link) return;
-    const all = (link.dataset.runs ?? link.hash.slice(1)).split(" ").filter((anchor) => study.runs[anchor]);
+    const all = runs([link]);
     if (!all.length) return; // thinned out: the row of the run, if it is there
     event.preventDefault();
     point(null);
@@ -143,8 +168,9 @@
       : [text === "–" ? 2 : 1, 0, text];
   };
   const before = ([a, b, c], [d, e, f]) => a - d || b - e || (c < f ? -1 : c > f ? 1 : 0);
+  const plain = (text) => text.trim().replace(/(\d)\u202f(?=\d{3})/g, "$1"); // a file's numbers have no groups
   const field = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const csv = (rows) => rows.map((row) => [...row.cells].map((cell) => field(cell.innerText.trim())).join(",")).join("\n");
+  const csv = (rows) => rows.map((row) => [...row.cells].map((cell) => field(plain(cell.innerText))).join(",")).join("\n");
 
   for (const table of document.querySelectorAll("table.data")) {
     const body = table.tBodies[0], rows = [...body.rows], head = [...table.tHead.rows[0].cells];

@@ -24,7 +24,7 @@ def tables(evals: list[dict], **others: list[dict]) -> Tables:
 def cells(html: str) -> list[list[list[str]]]:
     """Rows of cells of lines; the first row holds the headings."""
     rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", html)]
-    return [[re.sub(r"(?<=\d) (?=\d{3})", "", unescape(cell)).split("<br>") for cell in row] for row in rows]
+    return [[re.sub(r"(?<=\d)\u202f(?=\d{3})", "", unescape(cell)).split("<br>") for cell in row] for row in rows]
 
 
 def column(html: str, heading: str, row: int = 0) -> list[str]:

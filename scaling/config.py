@@ -199,7 +199,7 @@ def sections() -> list[str]:
 
 
 def readme_rows() -> str:
-    """Markdown table rows of every configuration field, as README.md shows them."""
+    """Markdown table rows of every configuration field, as docs/configuration.md shows them."""
     tree = build({}).model_dump(mode="json")
     rows = []
     for key, field, nested in _walk(ExperimentConfig):

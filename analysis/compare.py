@@ -61,7 +61,7 @@ def _plain(value: object) -> object:
 
 
 def named_laws(specs: Sequence[str], names: Sequence[str]) -> dict[str, Law]:
-    """LAW[:OPTION][@NAME,…] -> law, on the variables after @, on its own (chinchilla, power) or on all of `names`.
+    """`LAW[:OPTION][@NAME,…]` -> law, on the variables after @, on its own (chinchilla, power) or on all of `names`.
 
     Raises ValueError on a variable that is not among `names`.
     """

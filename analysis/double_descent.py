@@ -28,6 +28,9 @@ def predicted_threshold(n_unique: float, noise_draws: float | None, d: int) -> f
     """Parameters at which m frozen draws a unique image put the peak: n m d (d = 1: random features, p = n m).
 
     None for fresh noise at every step (m = null): a U shape, no peak (Urfin et al. 2026).
+
+    >>> predicted_threshold(64, 4, d=8 * 8)  # 64 digits, 4 draws each
+    16384.0
     """
     if noise_draws is None or np.isnan(noise_draws):
         return None

@@ -264,7 +264,15 @@ def _digest(text: str, version: int) -> str:
 
 
 def run_id(config: ExperimentConfig) -> str:
-    """First 12 hex digits of SHA-256 over the canonical configuration and SCIENCE_VERSION."""
+    """First 12 hex digits of SHA-256 over the canonical configuration and SCIENCE_VERSION.
+
+    >>> run = build({"model": {"width": 8}})
+    >>> run_id(run) == run_id(build({"model": {"params": 40_489}, "runtime": {"out": "elsewhere"}}))  # the same science
+    True
+    >>> replicate = build({"model": {"width": 8}, "seed": 1})
+    >>> run_id(run) == run_id(replicate), cell_id(run) == cell_id(replicate)
+    (False, True)
+    """
     return _digest(canonical(config), SCIENCE_VERSION)
 
 

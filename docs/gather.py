@@ -1,4 +1,4 @@
-"""What `make docs` builds: the repository's own pages where they lie, so that their links hold, and every module's reference.
+"""What `make docs` builds: the repository's own pages where they lie, so that their links hold, and a reference.
 
 A page of the reference for each folder of `scaling` and `analysis`; its modules are found, so none can be forgotten.
 """
@@ -36,7 +36,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     where = {"dest_dir": config.site_dir, "use_directory_urls": config.use_directory_urls}
     own = [File(str(path.relative_to(ROOT)), src_dir=str(ROOT), **where) for path in paths]
     made = [
-        File.generated(config, f"reference/{room}.md", content="\n".join([f"# {room}\n", *(f"::: {m}\n" for m in names)]))
+        File.generated(
+            config, f"reference/{room}.md", content="\n".join([f"# {room}\n", *(f"::: {m}\n" for m in names)])
+        )
         for room, names in rooms()
     ]
     theme = [file for file in files if file.src_dir != config.docs_dir]

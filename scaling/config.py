@@ -216,7 +216,9 @@ def unknown_key(key: str) -> str:
     known = keys() + sections()
     near = difflib.get_close_matches(key, known, 1, 0.6)
     near = near or [full for full in known if full.rpartition(".")[2] == key.rpartition(".")[2]]
-    return f"{key}: no such configuration key; " + (f"did you mean {near[0]}?" if near else "--help lists them all")
+    return f"{key}: no such configuration key; " + (
+        f"did you mean {near[0]}?" if near else "docs/configuration.md has all"
+    )
 
 
 def _line_for(message: str) -> str:

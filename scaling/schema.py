@@ -1,7 +1,7 @@
 """The tables: every column with its type, unit and meaning, and the one reader of a run's records.
 
-`analysis` and light commands import it without torch or pandas, and numpy only where arrays are read. docs/tables.md shows
-these columns and a test holds both equal. Counts, never ratios; what was not measured is None, never 0.
+`analysis` and light commands import it without torch or pandas, and numpy only where arrays are read. docs/tables.md
+shows these columns and a test holds both equal. Counts, never ratios; what was not measured is None, never 0.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import yaml
 
 from analysis.formulas.law import Law
 from analysis.laws import LAWS, law
@@ -24,7 +23,17 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
 def pages() -> list[str]:
     """Every Markdown file of the repository, relative to its root."""
-    folders = (".", "docs", "docs/reference", "benchmarks", "benchmarks/results", "results/*", "results", "examples", "tests/*")
+    folders = (
+        ".",
+        "docs",
+        "docs/reference",
+        "benchmarks",
+        "benchmarks/results",
+        "results/*",
+        "results",
+        "examples",
+        "tests/*",
+    )
     return sorted({str(path.relative_to(ROOT)) for folder in folders for path in ROOT.glob(f"{folder}/*.md")})
 
 

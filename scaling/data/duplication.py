@@ -64,7 +64,7 @@ def plan(data: DataConfig) -> DuplicationPlan:
     ([1, 2, 4, 8, 1, 2, 4, 8], 30, '11/15')
     >>> plan(DataConfig(n_unique=10, duplication={"design": "spectrum", "levels": 4}))
     Traceback (most recent call last):
-    scaling.config.ConfigError: data.n_unique=10: a spectrum of 4 levels needs a multiple of 4; use ... or data.n_unique=12
+    scaling.config.ConfigError: data.n_unique=10: a spectrum of 4 levels needs a multiple of 4; use ...
     """
     wanted = data.duplication
     count = getattr(data, wanted.fix)

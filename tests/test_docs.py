@@ -5,11 +5,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 from analysis.formulas.law import Law
 from analysis.laws import LAWS, law
@@ -123,3 +125,54 @@ def test_an_extension_does_what_its_check_says(extended, tmp_path, check):
     env = os.environ | {"PYTHONPATH": str(extended), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = subprocess.run([sys.executable, "-c", check], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_definition_that_the_code_cites_is_there():
+    """`measures.md 2.4` in a docstring is a heading of docs/measures.md, K12 a row of its table; every row is cited."""
+    text = (ROOT / "docs/measures.md").read_text()
+    code = [path.read_text() for part in ("scaling", "analysis", "tests") for path in (ROOT / part).rglob("*.py")]
+    cited = {section for text in code for section in re.findall(r"measures\.md (\d+(?:\.\d+)?)", text)}
+    assert cited - set(re.findall(r"^##+ (\d+(?:\.\d+)?)", text, re.MULTILINE)) == set()
+    answers = {answer for text in code for answer in re.findall(r"\bK\d+[a-z]?\b", text)}
+    assert answers == set(re.findall(r"^\| (K\d+[a-z]?) \|", text, re.MULTILINE))
+
+
+def test_the_citation_is_whole():
+    """Required keys of the Citation File Format 1.2.0; version and licence as pyproject.toml has them."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert citation["cff-version"] == "1.2.0" and citation["type"] == "software"
+    assert all(set(author) & {"name", "family-names"} for author in citation["authors"])
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """What `make docs` builds, elsewhere."""
+    place = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(place)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0 and not built.stdout.strip(), built.stderr
+    return place
+
+
+def test_the_site_is_whole(site):
+    assert all(
+        (site / page).with_suffix("").joinpath("index.html").exists() for page in pages() if "README" not in page
+    )
+    modules = [
+        path for part in ("scaling", "analysis") for path in (ROOT / part).rglob("*.py") if path.stem != "__init__"
+    ]
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules}
+    shown = "".join(path.read_text() for path in (site / "reference").rglob("*.html"))
+    assert names - set(re.findall(r'<h2 id="([\w.]+)"', shown)) == set()
+
+
+def test_the_site_fetches_nothing_from_elsewhere(site):
+    """No script, style, font or picture: links that a reader follows are all that leads away."""
+    fetched = r"""<(?:script|link|img|iframe)\b[^>]*(?:src|href)=["'](?:https?:)?//"""
+    for page in site.rglob("*.html"):
+        assert not re.search(fetched, page.read_text()), page
+    for style in site.rglob("*.css"):
+        assert not re.search(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", style.read_text()), style

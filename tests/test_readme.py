@@ -16,7 +16,8 @@ PAGES = {
 
 def test_tables_are_those_of_the_schema():
     page = PAGES["docs/tables.md"]
-    for name, columns in {"identity": schema.IDENTITY} | {t: schema.own_columns(t) for t in schema.TABLES}.items():
+    tables = {"identity": schema.IDENTITY} | {table: schema.own_columns(table) for table in schema.TABLES}
+    for name, columns in tables.items():
         assert f"\n{schema.readme_rows(columns)}\n\n" in f"{page}\n", (
             f"docs/tables.md: table {name} differs from schema.py"
         )

@@ -12,7 +12,8 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     "*.md", "CITATION.cff", "docs/*.md", "docs/*.png", "docs/*.css", "examples/*.py", "benchmarks/*.md",
-    "benchmarks/results/*.md", "results/*.md", "results/*/*.md", "results/*/*.png", "results/*/*.svg", "tests/reference/README.md",
+    "benchmarks/results/*.md", "results/*.md", "results/*/*.md", "results/*/*.png", "results/*/*.svg",
+    "tests/reference/README.md",
 )  # fmt: skip
 
 

@@ -106,7 +106,7 @@ with TemporaryDirectory() as folder:
     )
 placed = boundary["placed"][0]
 print(f"  on the front: {len(boundary['front'])} of {boundary['n']}, rows {boundary['front']}")
-way = next(way for way in placed["dominating"] if way["changes"])
+way = next(way for way in placed["dominating"] if way["n_changed"])
 print(f"  mine is dominated with probability {placed['p_dominated']:.2f}, by row {way['row']}: {way['words']}")
 
 # %% [markdown]

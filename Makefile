@@ -1,7 +1,7 @@
 # Each target is complete from a fresh clone: it sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: setup setup-browser demo test test-slow lint bench
+.PHONY: setup setup-browser demo test test-slow lint bench docs
 
 setup: .venv/installed
 
@@ -37,3 +37,7 @@ test-slow: setup
 
 bench: setup .venv-bench/installed
 	$(BIN)/python -m benchmarks
+
+# README, docs/ and the reference of every module as a site in out/docs/site; a warning fails it.
+docs: setup
+	$(BIN)/python -m mkdocs build --quiet --strict

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from analysis.columns import column, numbers, read_table
+from analysis.command import command_line
 from analysis.per_image.rank_correlation import Correlation, spearman
 from analysis.summary import last_evaluations
 from analysis.table import load
@@ -166,15 +167,20 @@ def disagreements(read: "DataFrame", most: int = 5) -> "DataFrame":
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    made = argparse.ArgumentParser(
-        prog="python -m analysis.agreement", description=(__doc__ or "").splitlines()[0], allow_abbrev=False
+    made = command_line(
+        "analysis.agreement",
+        "TABLES --out DIR [options]",
+        (__doc__ or "").splitlines()[0],
+        "runs --out agreement",
     )
     made.add_argument("tables", help="a folder of runs, or of tables written by scaling.collect")
-    made.add_argument("--out", required=True, metavar="DIR")
+    made.add_argument(
+        "--out", required=True, metavar="DIR", help="for agreement.csv, disagreements.csv, agreement.json, figures"
+    )
     made.add_argument("--score", metavar="FILE", help="a table with image_id and the counterfactual score")
     made.add_argument("--score-column", default="Mbar", metavar="COL", help="its column (default Mbar)")
     made.add_argument("--most", type=int, default=5, help="images of a pair in disagreements.csv (default 5)")
-    made.add_argument("--level", type=float, default=0.95)
+    made.add_argument("--level", type=float, default=0.95, help="of every interval (default .95)")
     options = made.parse_args(argv)
     try:
         message = _write(options)

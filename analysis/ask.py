@@ -9,21 +9,21 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
-from analysis.command import answer_json
+from analysis.command import answer_json, command_line
 from analysis.questions.answer import Answer
 from analysis.table import load
 
 QUESTIONS = {  # name -> (module, function, what it answers)
-    "max_copies": ("inverse", "max_copies", "at most how many copies of an image keep its rate below --rate"),
-    "min_unique": ("inverse", "min_unique", "from how many unique images on the rate is below --rate"),
-    "max_params": ("inverse", "max_params", "up to which size the rate is below --rate"),
-    "predict": ("prediction", "predict", "memorization of the cell --at, with a new run's interval"),
-    "absolute_vs_fraction": ("absolute", "absolute_vs_fraction", "amount memorized and its share as size grows"),
+    "max_copies": ("inverse", "max_copies", "how many copies of an image keep its rate below --rate"),
+    "min_unique": ("inverse", "min_unique", "from how many unique images on it is"),
+    "max_params": ("inverse", "max_params", "up to which size it is"),
+    "predict": ("prediction", "predict", "memorization of the cell --at, of a new run"),
+    "absolute_vs_fraction": ("absolute", "absolute_vs_fraction", "amount and share as size grows"),
     "matched": ("matched", "matched", "memorization at equal hold-out loss"),
-    "confounding": ("confounding", "confounding", "share of the memorization-generalization correlation by capacity"),
-    "interventions": ("interventions", "interventions", "effect of each intervention at equal quality"),
-    "wasted": ("wasted", "wasted", "parameters beyond the compute-optimal size and what they memorize"),
-    "exchange": ("exchange", "exchange", "how many times the training is one doubling of copies worth (chi)"),
+    "confounding": ("confounding", "confounding", "is their correlation capacity's"),
+    "interventions": ("interventions", "interventions", "the effect of each at equal quality"),
+    "wasted": ("wasted", "wasted", "what parameters beyond the compute-optimal ones memorize"),
+    "exchange": ("exchange", "exchange", "training that a doubling of copies is worth"),
     "next": ("next_cell", "next_cell", "which cell to train next to narrow --quantity"),
 }
 OPTIONAL = ("response", "evaluation", "quantity")  # options that only some questions take
@@ -40,21 +40,23 @@ def question(name: str) -> Callable[..., Answer]:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="python -m analysis.ask", description="Ask a study's tables a question; the answer is JSON.",
-        epilog="questions: " + "; ".join(f"{name}: {words}" for name, (_, _, words) in QUESTIONS.items()),
-        allow_abbrev=False,
-    )  # fmt: skip
+    made = command_line(
+        "analysis.ask",
+        "TABLES QUESTION [options]",
+        "Ask the tables of a study a question; the answer is JSON.",
+        "runs max_copies --rate .01 --at params=40489",
+        more="; ".join(f"{name}: {words}" for name, (_, _, words) in QUESTIONS.items()),
+    )
     made.add_argument("tables", help="folder of runs, or of collected tables")
-    made.add_argument("question", help=", ".join(QUESTIONS), metavar="QUESTION")
+    made.add_argument("question", help="one of those below", metavar="QUESTION")
     made.add_argument("--rate", type=float, default=0.01, help="the rate f of the question (default .01)")
     made.add_argument("--at", action="append", default=[], metavar="COL=VALUE", help="where on the surface (repeat)")
     made.add_argument("--level", type=float, default=0.95, help="of every interval (default .95)")
     made.add_argument("--draws", "--bootstrap", type=int, default=1000, metavar="N", help="resamplings (default 1000)")
-    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
     made.add_argument("--response", help="stratum (recovery of a stratum's images) or cell (memorized samples)")
-    made.add_argument("--eval", dest="evaluation", metavar="last|holdout_min|IMAGES_SEEN",
-                      help="which evaluation of each run (default: last)")  # fmt: skip
+    made.add_argument("--eval", dest="evaluation", metavar="WHICH",
+                      help="evaluation of each run: last (default), holdout_min or an images_seen")  # fmt: skip
     made.add_argument("--quantity", help="for next: max_copies (default), min_unique, max_params or a parameter")
     made.add_argument("--out", metavar="F.json", help="where to write (default: standard output)")
     return made

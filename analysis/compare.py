@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analysis.columns import TableError, column, numbers, read_table
-from analysis.command import answer_json, checked_seed
+from analysis.command import answer_json, checked_seed, command_line
 from analysis.condition import holds, repeated_rows
 from analysis.fitting.estimate import fit
 from analysis.fitting.held_out import Score, folds, scored
@@ -61,7 +61,7 @@ def _plain(value: object) -> object:
 
 
 def named_laws(specs: Sequence[str], names: Sequence[str]) -> dict[str, Law]:
-    """LAW[:OPTION][@NAME,…] -> law, on the variables after @, on its own (chinchilla, power) or on all of `names`.
+    """`LAW[:OPTION][@NAME,…]` -> law, on the variables after @, on its own (chinchilla, power) or on all of `names`.
 
     Raises ValueError on a variable that is not among `names`.
     """
@@ -185,8 +185,11 @@ def _choice(rows: Sequence[Row], criterion: str, level: float) -> tuple[str | No
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="python -m analysis.compare", description=(__doc__ or "").splitlines()[0], allow_abbrev=False
+    made = command_line(
+        "analysis.compare",
+        "TABLE --law A --law B … --x NAME=COLUMN --y COLUMN [options]",
+        "Which law predicts best what it has not seen? The answer is JSON.",
+        "runs.csv --law power --law power_offset --x x=params --y loss",
     )
     made.add_argument("table", help="csv or parquet")
     made.add_argument(
@@ -203,8 +206,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--where", action="append", default=[], metavar="COL==VALUE", help="keep these rows (repeat)")
     made.add_argument("--cluster", metavar="COL", help="rows that share their luck, usually run_id")
     made.add_argument("--holdout", metavar="COL==VALUE", help="the rows to extrapolate to (default: largest levels)")
-    made.add_argument("--level", type=float, default=0.95)
-    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--level", type=float, default=0.95, help="of every interval (default .95)")
+    made.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
     made.add_argument("--out", metavar="F.json", help="where to write (default: standard output)")
     return made
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import logsumexp
 
+from analysis.command import command_line
 from analysis.condition import holds
 from analysis.per_image import quadrants
 from analysis.per_image.folds import VALUE, Cell, cells, halves, never_trained, shared_training_sets
@@ -248,14 +249,13 @@ def _near(images: "DataFrame", found: Sequence[Cell], gallery: Mapping[str, Arra
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    made = argparse.ArgumentParser(
-        prog="python -m analysis.counterfactual", description=(__doc__ or "").splitlines()[0], allow_abbrev=False
-    )
+    purpose, example = (__doc__ or "").splitlines()[0], "runs --out counterfactual"
+    made = command_line("analysis.counterfactual", "TABLES --out DIR [options]", purpose, example)
     made.add_argument("tables", help="a folder of runs, or of tables written by scaling.collect")
-    made.add_argument("--out", required=True, metavar="DIR")
+    made.add_argument("--out", required=True, metavar="DIR", help="for the tables, counterfactual.json and figures")
     made.add_argument("--where", action="append", default=[], metavar="COL==VALUE", help="keep these rows (repeat)")
     made.add_argument("--level", type=float, default=0.95, help="of every interval (default .95)")
-    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
     options = made.parse_args(argv)
     try:
         print(_written(options))

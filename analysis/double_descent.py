@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.columns import TableError, check_magnitude, column, numbers, read_table
-from analysis.command import answer_json, checked_seed
+from analysis.command import answer_json, checked_seed, command_line
 from analysis.condition import holds, repeated_rows
 from analysis.descent.noise import Given, Noise, Replicates, blocks
 from analysis.descent.overfitting import along, malign_overfitting
@@ -28,6 +28,9 @@ def predicted_threshold(n_unique: float, noise_draws: float | None, d: int) -> f
     """Parameters at which m frozen draws a unique image put the peak: n m d (d = 1: random features, p = n m).
 
     None for fresh noise at every step (m = null): a U shape, no peak (Urfin et al. 2026).
+
+    >>> predicted_threshold(64, 4, d=8 * 8)  # 64 digits, 4 draws each
+    16384.0
     """
     if noise_draws is None or np.isnan(noise_draws):
         return None
@@ -224,8 +227,11 @@ def _refused(frame: "DataFrame", values: Mapping[str, Array], x: str, se: str | 
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="python -m analysis.double_descent", description=(__doc__ or "").splitlines()[0], allow_abbrev=False
+    made = command_line(
+        "analysis.double_descent",
+        "TABLE --x COL --y COL [options]",
+        "Does a curve rise and fall a second time? present, absent or cannot_tell, as JSON.",
+        "evals.csv --x params --y holdout_loss --replicate seed",
     )
     made.add_argument("table", help="csv or parquet")
     made.add_argument("--x", required=True, metavar="COL", help="params, n_unique or images_seen")
@@ -242,7 +248,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--where", action="append", default=[], metavar="COL==VALUE", help="keep these rows (repeat)")
     made.add_argument("--level", type=float, default=0.95, help="of intervals; 1 - level: of the tests (default .95)")
     made.add_argument("--draws", type=int, default=2000, help="simulated null curves of the search test (default 2000)")
-    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
     made.add_argument("--out", metavar="FILE.json", help="where to write (default: standard output)")
     return made
 

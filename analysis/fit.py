@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.columns import TableError, column, numbers, read_table
-from analysis.command import answer_json, checked_seed
+from analysis.command import answer_json, checked_seed, command_line
 from analysis.condition import holds, repeated_rows
 from analysis.fitting.estimate import fit
 from analysis.fitting.predictions import predict
@@ -26,8 +26,11 @@ __all__ = ["FitResult", "fit", "main"]
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="python -m analysis.fit", description="Fit one law to a table.", allow_abbrev=False
+    made = command_line(
+        "analysis.fit",
+        "TABLE --law LAW --x NAME=COLUMN --y COLUMN [options]",
+        "Fit one law to a table; the answer is JSON.",
+        "evals.csv --law power_offset --x x=params --y holdout_loss",
     )
     made.add_argument("table", help="csv or parquet")
     made.add_argument("--law", required=True, help=f"{', '.join(LAWS)}; interactions as logistic:A*B")
@@ -37,14 +40,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--y", required=True, metavar="COLUMN", help="what is fitted; successes where --trials is given")
     made.add_argument("--trials", metavar="COLUMN", help="trials of each count in --y")
     made.add_argument("--where", action="append", default=[], metavar="COL==VALUE", help="keep these rows (repeat)")
-    made.add_argument(
-        "--loss", help="lsq, lsq_log, huber_log:DELTA, binomial (default: binomial with --trials, else lsq)"
-    )
+    made.add_argument("--loss", help="lsq (default), lsq_log, huber_log:DELTA, binomial (default with --trials)")
     made.add_argument("--fix", action="append", default=[], metavar="NAME=VALUE", help="hold a parameter (repeat)")
     made.add_argument("--level", type=float, default=0.95, help="of every interval (default .95)")
     made.add_argument("--bootstrap", type=int, default=0, metavar="N", help="intervals from N resamplings of clusters")
     made.add_argument("--cluster", metavar="COL", help="rows that share their luck, usually run_id")
-    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
     made.add_argument("--holdout", metavar="COL==VALUE", help="rows kept out of the fit and scored")
     made.add_argument("--predict", metavar="FILE", help="table of rows to predict, with the same columns")
     made.add_argument("--out", metavar="F.json", help="where to write (default: standard output)")

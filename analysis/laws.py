@@ -33,7 +33,14 @@ LAWS: Mapping[str, Law | Callable[..., Law]] = {
 
 
 def law(spec: str, variables: Sequence[str]) -> Law:
-    """The law `NAME` or `NAME:OPTION` on these variables; raises ValueError."""
+    """The law `NAME` or `NAME:OPTION` on these variables; raises ValueError.
+
+    >>> law("logistic:params*copies", ["params", "copies"]).parameters
+    ('b_0', 'b_params', 'b_copies', 'b_params_copies')
+    >>> law("chinchila", ["N", "D"])
+    Traceback (most recent call last):
+    ValueError: law 'chinchila' is unknown: did you mean chinchilla?; one of ...
+    """
     name, _, option = spec.partition(":")
     if name not in LAWS:
         near = get_close_matches(name, LAWS, n=1)

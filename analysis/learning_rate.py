@@ -6,7 +6,6 @@ and seed, and fits ln lr = ln lr_16 + a ln(width/16): `train.lr` and `train.lr_w
 learning_rate.json, .svg and .png.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,8 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import t as student
 
-from analysis.command import answer_json
-from analysis.pictures.learning_rate_plot import plot_learning_rate
+from analysis.command import answer_json, command_line
 from analysis.table import load
 
 if TYPE_CHECKING:
@@ -116,12 +114,19 @@ def rule(optima: Sequence[Best], level: float = LEVEL) -> Rule:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("python -m analysis.learning_rate", description=__doc__.split("\n\n")[0])
+    parser = command_line(
+        "analysis.learning_rate",
+        "TABLES --out DIR",
+        __doc__.split("\n\n")[0],
+        "results/learning_rate --out out/learning_rate",
+    )
     parser.add_argument("tables", metavar="TABLES", type=Path, help="folder of scaling.collect, or of the runs")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for learning_rate.json, .svg and .png")
     options = parser.parse_args(argv)
 
     def answer() -> dict:
+        from analysis.pictures.learning_rate_plot import plot_learning_rate  # matplotlib arrives only now
+
         last = last_rows(load(options.tables).evals)
         optima = best_rates(last)
         fitted = rule(optima)

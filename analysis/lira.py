@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from analysis.columns import numbers
+from analysis.command import command_line
 from analysis.condition import holds
 from analysis.per_image.folds import POOL, Cell, cells
 from analysis.table import load
@@ -144,8 +145,11 @@ def _rows(cell: Cell, run_ids: Array, split: Array) -> list[dict]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    made = argparse.ArgumentParser(
-        prog="python -m analysis.lira", description=(__doc__ or "").splitlines()[0], allow_abbrev=False
+    made = command_line(
+        "analysis.lira",
+        "TABLES [options]",
+        (__doc__ or "").splitlines()[0],
+        "runs --out lira.json",
     )
     made.add_argument("tables", help="a folder of runs, or of tables written by scaling.collect")
     made.add_argument("--where", action="append", default=[], metavar="COL==VALUE", help="keep these rows (repeat)")

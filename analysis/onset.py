@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.columns import numbers
+from analysis.command import command_line
 from analysis.onsets.capacity import capacities
 from analysis.onsets.cell_onset import OF_CELL, cell_onsets, stratum_onsets
 from analysis.onsets.collapse import collapse
@@ -111,16 +112,19 @@ def onsets(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    made = argparse.ArgumentParser(
-        prog="python -m analysis.onset", description=(__doc__ or "").splitlines()[0], allow_abbrev=False
+    made = command_line(
+        "analysis.onset",
+        "TABLES [options]",
+        (__doc__ or "").splitlines()[0],
+        "runs --eps .05 --out onset.json",
     )
     made.add_argument("tables", help="a folder of runs, or of tables written by scaling.collect")
     made.add_argument("--eps", type=float, default=0.01, help="memorized share that counts as the onset (default .01)")
     made.add_argument("--recovered", type=float, default=0.5, help="basin recovery of a stratum's onset (default .5)")
     made.add_argument("--capacity-eps", type=float, default=0.1, help="eps of EMM and N* (default .1)")
     made.add_argument("--draws", type=int, default=300, help="bootstrap draws (default 300)")
-    made.add_argument("--level", type=float, default=0.95)
-    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--level", type=float, default=0.95, help="of every interval (default .95)")
+    made.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
     made.add_argument("--out", metavar="FILE.json", help="where to write all of it besides")
     options = made.parse_args(argv)
     try:

@@ -20,7 +20,7 @@ from analysis.boundary.place import placed
 from analysis.boundary.reading_points import at_holdout_minimum, at_images_seen
 from analysis.boundary.redraw import Rows
 from analysis.columns import TableError, column, numbers, read_table
-from analysis.command import answer_json, checked_seed
+from analysis.command import answer_json, checked_seed, command_line
 from analysis.condition import holds, repeated_rows
 from analysis.table import load
 
@@ -33,8 +33,11 @@ Array = np.ndarray
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="python -m analysis.pareto", description="The non-dominated rows of a table.", allow_abbrev=False
+    made = command_line(
+        "analysis.pareto",
+        "TABLE --minimize COL --minimize COL [options]",
+        "The rows of a table that no other beats in all columns, and how sure they are of it, as JSON.",
+        "evals.parquet --minimize n_memorized --minimize holdout_loss",
     )
     made.add_argument("table", help="csv or parquet; or a folder of runs or tables, whose evals are read")
     made.add_argument("--minimize", action="append", required=True, metavar="COL", help="a column to minimise (repeat)")
@@ -53,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--design", metavar="COL,COL", help="columns in which --place says how to get to a better row")
     made.add_argument("--draws", type=int, default=1000, help="bootstrap draws (default 1000)")
     made.add_argument("--level", type=float, default=0.95, help="of every interval (default .95)")
-    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
     made.add_argument("--out", metavar="F.json", help="where to write (default: standard output)")
     return made
 

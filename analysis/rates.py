@@ -32,7 +32,12 @@ def checked_counts(hits: Array, trials: Array, what: str = "counts") -> tuple[Ar
 
 
 def wilson(hits: Array, trials: Array, level: float = 0.95) -> Interval:
-    """Wilson 1927: hits of trials -> rate and interval, each of the broadcast shape."""
+    """Wilson 1927: hits of trials -> rate and interval, each of the broadcast shape.
+
+    >>> found = wilson(0, 100)  # nothing seen is not nothing there
+    >>> f"{found.value} ({found.lo} to {found.hi:.3f})"
+    '0.0 (0.0 to 0.037)'
+    """
     x, n = checked_counts(hits, trials)
     f, z = x / n, ndtri((1 + level) / 2)
     centre = (f + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -84,6 +89,10 @@ def betabinom_logpmf(hits: Array, trials: Array, rate: Array, overdispersion: Ar
 
 
 def effective_trials(trials: Array, overdispersion: float) -> Array:
-    """How many independent trials say as much: n/(1 + (n - 1) c) (measures.md 3.1)."""
+    """How many independent trials say as much: n/(1 + (n - 1) c) (measures.md 3.1).
+
+    >>> print(f"{effective_trials(1000, 0.05):.1f}")  # samples of one run share its weights
+    19.6
+    """
     n = np.asarray(trials, float)
     return n / (1 + (n - 1) * overdispersion)

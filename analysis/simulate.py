@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from analysis.command import command_line
 from analysis.planning.expected_intervals import expected, with_seeds
 from analysis.planning.planned import StudyPlan, read_plan
 from analysis.planning.simulated_curves import truth
@@ -24,8 +25,11 @@ LUCK = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    made = argparse.ArgumentParser(
-        prog="python -m analysis.simulate", description=(__doc__ or "").splitlines()[0], allow_abbrev=False
+    made = command_line(
+        "analysis.simulate",
+        "PLAN.yaml --out DIR [options]",
+        "A study with known truth, and what its grid would resolve, before anything is trained.",
+        "sweeps/plans/quickstart_plan.yaml --out out/plan",
     )
     made.add_argument("plan", help="a YAML file as in sweeps/plans/")
     made.add_argument("--out", required=True, metavar="DIR", help="for the tables, truth.json and plan.json")

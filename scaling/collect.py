@@ -4,7 +4,6 @@ Every run is included as far as its records go, at any time: what is being writt
 line. Rows are read, checked and written part by part, so memory does not grow with the study.
 """
 
-import argparse
 import os
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from scaling.command import command_line
 from scaling.schema import RECORDS, SchemaError
 from scaling.store import RUN_ID, StoreError
 from scaling.strangers import mixed_versions, no_runs
@@ -59,10 +59,10 @@ class Collected:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0; 2 where there is nothing to collect, or what is there does not belong together."""
-    parser = argparse.ArgumentParser("python -m scaling.collect", description=PURPOSE, allow_abbrev=False)
+    parser = command_line("scaling.collect", "RUNS --out DIR [options]", PURPOSE, "runs --out tables --csv")
     parser.add_argument("runs", metavar="RUNS", nargs="*", type=Path, help="folder of run folders")
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT/SWEEP", help="instead of RUNS: what W&B has of a sweep")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True)
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="for the tables and gallery.npz")
     parser.add_argument("--csv", action="store_true", help="csv files beside the parquet files")
     options = parser.parse_args(argv)
     if bool(options.runs) == bool(options.wandb):

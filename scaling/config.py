@@ -199,7 +199,7 @@ def sections() -> list[str]:
 
 
 def readme_rows() -> str:
-    """Markdown table rows of every configuration field, as README.md shows them."""
+    """Markdown table rows of every configuration field, as docs/configuration.md shows them."""
     tree = build({}).model_dump(mode="json")
     rows = []
     for key, field, nested in _walk(ExperimentConfig):
@@ -216,7 +216,9 @@ def unknown_key(key: str) -> str:
     known = keys() + sections()
     near = difflib.get_close_matches(key, known, 1, 0.6)
     near = near or [full for full in known if full.rpartition(".")[2] == key.rpartition(".")[2]]
-    return f"{key}: no such configuration key; " + (f"did you mean {near[0]}?" if near else "--help lists them all")
+    return f"{key}: no such configuration key; " + (
+        f"did you mean {near[0]}?" if near else "docs/configuration.md has all"
+    )
 
 
 def _line_for(message: str) -> str:
@@ -264,7 +266,15 @@ def _digest(text: str, version: int) -> str:
 
 
 def run_id(config: ExperimentConfig) -> str:
-    """First 12 hex digits of SHA-256 over the canonical configuration and SCIENCE_VERSION."""
+    """First 12 hex digits of SHA-256 over the canonical configuration and SCIENCE_VERSION.
+
+    >>> run = build({"model": {"width": 8}})
+    >>> run_id(run) == run_id(build({"model": {"params": 40_489}, "runtime": {"out": "elsewhere"}}))  # the same science
+    True
+    >>> replicate = build({"model": {"width": 8}, "seed": 1})
+    >>> run_id(run) == run_id(replicate), cell_id(run) == cell_id(replicate)
+    (False, True)
+    """
     return _digest(canonical(config), SCIENCE_VERSION)
 
 

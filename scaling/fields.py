@@ -16,7 +16,11 @@ FRACTION = re.compile(r"[+-]?[\d.]{1,400}(/\d{1,400}|[eE][+-]?\d{1,3})?", re.ASC
 
 
 def exact_fraction(value: object) -> object:
-    """Decimal text, not binary: 0.1 is 1/10. What is no number is left for the type check to name."""
+    """Decimal text, not binary: 0.1 is 1/10. What is no number is left for the type check to name.
+
+    >>> exact_fraction(0.1)
+    Fraction(1, 10)
+    """
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return value
     try:

@@ -1,7 +1,7 @@
 """The tables: every column with its type, unit and meaning, and the one reader of a run's records.
 
-`analysis` and light commands import it without torch or pandas, and numpy only where arrays are read. README.md shows
-these columns and a test holds both equal. Counts, never ratios; what was not measured is None, never 0.
+`analysis` and light commands import it without torch or pandas, and numpy only where arrays are read. docs/tables.md
+shows these columns and a test holds both equal. Counts, never ratios; what was not measured is None, never 0.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -372,5 +372,5 @@ def _check_arrays(found: "Mapping[str, np.ndarray]") -> None:
 
 
 def readme_rows(columns: Sequence[Column]) -> str:
-    """Markdown table rows of these columns, as README.md shows them."""
+    """Markdown table rows of these columns, as docs/tables.md shows them."""
     return "\n".join(f"| `{c.name}` | {c.type.__name__} | {c.unit} | {c.meaning} |" for c in columns)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scaling.command import command_line
 from scaling.config import ConfigError
 from scaling.limits import printable
 from scaling.overview import Overview, Run, of_folder, of_sweep
@@ -30,7 +31,9 @@ WATCH_SECONDS = 5.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0, also where runs failed; 2 on wrong usage; 130 where --watch was ended by Ctrl-C."""
-    parser = argparse.ArgumentParser("python -m scaling.status", description=PURPOSE, epilog=FLAGS, allow_abbrev=False)
+    parser = command_line(
+        "scaling.status", "[SWEEP.yaml] [options] [--key=value …]", PURPOSE, "sweeps/quickstart.yaml --watch", FLAGS
+    )
     parser.add_argument("sweep", metavar="SWEEP.yaml", nargs="?", type=Path, help="default: every run of the folder")
     parser.add_argument("--out", type=Path, help="folder of the runs (default: the sweep's, else runs)")
     parser.add_argument("--all", action="store_true", help=f"every run, not only what is going on (beyond {ROWS} runs)")

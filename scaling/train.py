@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 
+from scaling.command import command_line
 from scaling.config import ConfigError, load, run_id
 from scaling.data.duplication import left_out, plan
 from scaling.fields import ExperimentConfig
@@ -22,11 +23,29 @@ from scaling.training.wandb_view import show_records, under_agent, wanted
 DONE, FAILED, WRONG, BUSY = 0, 1, 2, 3
 STOPS = (signal.SIGTERM, signal.SIGINT)
 WAIT_SECONDS = 2.0  # between looks at a run that another process writes
+PURPOSE = "Train and measure one small diffusion model. Repeated, it says it is done; interrupted, it goes on."
+REST = "These are the usual ones of many keys. Defaults < YAML files in order < flags."
+USUAL = {  # configuration keys that most runs set, as --help shows them
+    "data.source": "digits, fashion_mnist, cifar10, hf:REPO, folder:DIR, parquet:FILE, idx:DIR",
+    "data.image_size": "height = width in pixels",
+    "data.n_unique": "unique training images",
+    "data.duplication.design": "none, uniform, spectrum, subset, strata",
+    "model.width": "size of the network; or model.params, its weights",
+    "train.images": "length in training images; or train.epochs",
+    "evaluate.measures": "instruments to run; configs/full.yaml asks for all",
+    "seed": "of initial weights, order, noise and, unless data.draw is given, images",
+    "runtime.out": "folder of the run folders (default: runs)",
+    "runtime.device": "auto, cpu, cuda or cuda:N",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if {"-h", "--help"} & set(argv):
+        print(usual_help(), end="")
+        return DONE
     try:
-        config = load(argv)
+        config = load(["--help" if flag == "--help-all" else flag for flag in argv])
         check(config)
         for signum in STOPS:
             signal.signal(signum, stop)
@@ -35,6 +54,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain(error, BUSY)
     except (ConfigError, StoreError) as error:
         return complain(error, WRONG)
+
+
+def usual_help() -> str:
+    """One screen; --help-all is jsonargparse's page of all keys."""
+    usage, example = "[--config FILE.yaml …] [--key=value …]", "--config configs/digits.yaml --model.width=16"
+    parser = command_line("scaling.train", usage, PURPOSE, example, REST)
+    parser.add_argument("--config", metavar="FILE.yaml", help="repeatable; of two files the later wins")
+    parser.add_argument("--print_config", action="store_true", help="print the resolved configuration and exit")
+    parser.add_argument("--help-all", action="store_true", help="every key (docs/configuration.md has them too)")
+    for key, meaning in USUAL.items():
+        parser.add_argument(f"--{key}", metavar="VALUE", help=meaning)
+    return parser.format_help()
 
 
 def now(config: ExperimentConfig) -> int:

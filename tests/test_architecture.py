@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALING = {
-    0: {"schema", "config", "fields", "sizes", "flops", "atomic", "code_version", "limits", "redact"},
+    0: {"schema", "config", "fields", "sizes", "flops", "atomic", "code_version", "limits", "redact", "command"},
     1: {"data", "models", "diffusion"},
     2: {"memorization", "quality", "store", "checkpoints", "lock", "tables", "run_tables", "table_files", "gallery"}
     | {"strangers"},

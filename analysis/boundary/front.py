@@ -15,6 +15,9 @@ def front(points: Array) -> Array:
     """Which rows of [n c] are not dominated (booleans [n]); raises ValueError on NaN: a missing value has no place.
 
     One or two columns: a sort (Kung et al. 1975). More: the sorted rows by blocks against the front so far.
+
+    >>> front([[0.1, 0.9], [0.4, 0.4], [0.5, 0.5], [0.9, 0.1]]).tolist()
+    [True, True, False, True]
     """
     points = np.asarray(points, float)
     lost = np.isnan(points).any(axis=1)

@@ -6,11 +6,11 @@ both or neither were trained on; both samplers start from the same noise. Levels
 evaluation; the last weights of each run are compared, pruned where its configuration says so.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scaling.command import command_line
 from scaling.compare.runs import open_runs
 from scaling.config import ConfigError
 from scaling.data.pixels import SourceError
@@ -21,7 +21,7 @@ PURPOSE = "Two trained runs side by side: are their denoisers, and their samples
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0; 2 where a run is missing or not done, or the two do not belong together."""
-    parser = argparse.ArgumentParser("python -m scaling.compare", description=PURPOSE, allow_abbrev=False)
+    parser = command_line("scaling.compare", "RUN_A RUN_B [options]", PURPOSE, "runs/0a1b2c3d4e5f runs/5f4e3d2c1b0a")
     parser.add_argument("run_a", metavar="RUN_A", type=Path, help="folder of a finished run")
     parser.add_argument("run_b", metavar="RUN_B", type=Path, help="folder of another one on the same source")
     parser.add_argument("--out", metavar="FILE.json", type=Path, help="all numbers, noise level by noise level")

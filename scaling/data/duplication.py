@@ -58,6 +58,13 @@ def plan(data: DataConfig) -> DuplicationPlan:
     """The plan that `data` asks for; raises ConfigError naming the nearest reachable requests.
 
     rotate: the image at position i has the copies that position (i + rotate) mod n_unique has without it.
+
+    >>> found = plan(DataConfig(n_unique=8, duplication={"design": "spectrum", "levels": 4}))
+    >>> found.copies.tolist(), found.n_train, str(found.rate)
+    ([1, 2, 4, 8, 1, 2, 4, 8], 30, '11/15')
+    >>> plan(DataConfig(n_unique=10, duplication={"design": "spectrum", "levels": 4}))
+    Traceback (most recent call last):
+    scaling.config.ConfigError: data.n_unique=10: a spectrum of 4 levels needs a multiple of 4; use ...
     """
     wanted = data.duplication
     count = getattr(data, wanted.fix)

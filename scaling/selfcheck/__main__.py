@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from scaling.command import command_line
+
 if TYPE_CHECKING:
     import torch
 
@@ -57,7 +59,7 @@ def checks_of(group: str, device: "torch.device") -> Iterator["Check"]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m scaling.selfcheck", description=PURPOSE, allow_abbrev=False)
+    parser = command_line("scaling.selfcheck", "[options]", PURPOSE, "--only duplicates --only closed_forms")
     parser.add_argument("--json", action="store_true", help="the table as JSON on standard output, progress on error")
     parser.add_argument("--only", action="append", choices=GROUPS, metavar="GROUP", help=f"of {', '.join(GROUPS)}")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")

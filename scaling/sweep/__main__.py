@@ -10,6 +10,7 @@ from fractions import Fraction
 from math import inf
 from pathlib import Path
 
+from scaling.command import command_line
 from scaling.config import ConfigError
 from scaling.store import RunStore, StoreError
 from scaling.sweep.grid import Cell, Grid, expand
@@ -33,8 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m scaling.sweep", description=PURPOSE, epilog=FLAGS, allow_abbrev=False)
-    parser.add_argument("sweep", metavar="SWEEP.yaml", type=Path)
+    parser = command_line(
+        "scaling.sweep", "SWEEP.yaml [options] [--key=value …]", PURPOSE, "sweeps/quickstart.yaml --dry-run", FLAGS
+    )
+    parser.add_argument("sweep", metavar="SWEEP.yaml", type=Path, help="a W&B sweep file with method: grid")
     parser.add_argument(
         "--engine",
         choices=["local", "ray"],

@@ -120,7 +120,9 @@ def _command_flags(command: Sequence[object] | None) -> tuple[list[str], list[st
     start = words.index(PROGRAM) + 1
     if strange := [word for word in words[:start] if word not in MACROS]:
         raise ConfigError(f"command: {strange[0]}: only {PROGRAM} is run here")
-    if asking := [word for word in words if word in ("-h", "--help") or word.startswith("--print_config")]:
+    if asking := [
+        word for word in words if word in ("-h", "--help", "--help-all") or word.startswith("--print_config")
+    ]:
         raise ConfigError(f"command: {asking[0]}: it trains nothing; leave it out")
     return words[start:at], words[at + 1 :]
 

@@ -151,7 +151,7 @@ def test_every_field_is_documented():
 
 def subprocess_help(cache: list = []) -> str:  # noqa: B006 - one subprocess for all keys
     if not cache:
-        done = subprocess.run([sys.executable, "-m", "scaling.train", "--help"], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-m", "scaling.train", "--help-all"], capture_output=True, text=True)
         cache.append(done.stdout)
     return cache[0]
 

@@ -15,8 +15,9 @@ SCALING = {
     | {"strangers"},
     3: {"training"},
     4: {"sweep"},  # an engine runs cells, so it stands above training
-    5: {"train", "sweep.__main__", "status", "overview", "collect", "selfcheck", "compare", "wandb_history"}
-    | {"wandb_records"},
+    5: {"finished_run"},
+    6: {"train", "sweep.__main__", "status", "overview", "collect", "selfcheck", "compare", "wandb_history"}
+    | {"wandb_records", "export"},
 }
 ANALYSIS = {
     0: {"columns"},
@@ -136,6 +137,7 @@ LIGHT = [
     "scaling.sweep.__main__",
     "scaling.selfcheck.__main__",
     "scaling.compare.__main__",
+    "scaling.export.__main__",
     "analysis.laws",
     "analysis.report",
     "analysis.fit",

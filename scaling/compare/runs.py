@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scaling.config import ConfigError, build
+from scaling.config import ConfigError
 from scaling.data.sources import ImageSet, image_id, load_images
 from scaling.data.training_set import TrainingSet, assemble
 from scaling.fields import ExperimentConfig
-from scaling.limits import YAML_BYTES, Refused, parse_yaml, read_bytes
+from scaling.finished_run import finished
 from scaling.store import StoreError
-from scaling.sweep.plan import state_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +41,7 @@ class Rows(NamedTuple):
 
 def open_runs(folder_a: Path, folder_b: Path) -> tuple[Run, Run]:
     """Raises StoreError, SourceError or ConfigError, one line, on what is no finished run, and on runs that differ."""
-    (config_a, status_a), (config_b, status_b) = _configured(folder_a), _configured(folder_b)
+    (config_a, status_a), (config_b, status_b) = finished(folder_a), finished(folder_b)
     of_a, of_b = _must_share(config_a, status_a), _must_share(config_b, status_b)
     for key in of_a | of_b:
         if of_a.get(key) != of_b.get(key):
@@ -53,22 +52,6 @@ def open_runs(folder_a: Path, folder_b: Path) -> tuple[Run, Run]:
     a, b = _run(folder_a, config_a, status_a), _run(folder_b, config_b, status_b)
     _refuse_other_pools(a, b)
     return a, b
-
-
-def _configured(folder: Path) -> tuple[ExperimentConfig, dict]:
-    if not (folder / "config.yaml").exists():
-        raise StoreError(f"{folder}: no run (it has no config.yaml); name the folder of a run, <runtime.out>/<run_id>")
-    state, status = state_of(folder)
-    if state == "done" and (missing := [name for name in ("data_sha256", "images_seen") if status.get(name) is None]):
-        raise StoreError(f"{folder / 'status.json'}: done, but without {missing[0]}; train the run again")
-    if state != "done":
-        seen, total = (f"{status.get(name) or 0:,}" for name in ("images_seen", "images_total"))
-        raise StoreError(f"run {folder.name} is {state} at {seen} of {total} images_seen; let it end, then compare it")
-    try:
-        return build(parse_yaml(read_bytes(folder / "config.yaml", YAML_BYTES))), status
-    except (Refused, ConfigError, OSError) as error:
-        line = " ".join(str(error).split())
-        raise StoreError(f"{folder / 'config.yaml'}: not read by this code ({line}); train the run again") from None
 
 
 def _must_share(config: ExperimentConfig, status: Mapping[str, object]) -> dict[str, object]:

@@ -226,7 +226,7 @@ FOLD = ("--data.fold.index=1",)
         ({"flags": ("--train.sigma.law=fixed", "--train.sigma.value=.5")}, "law=fixed .*value=0.5"),
         ({"flags": ("--data.conditioning=class",)}, r"data.conditioning: none in \w+, class in \w+"),
         ({"flags": ("--data.keys=true",)}, r"data.keys: False in \w+, True in \w+"),
-        ({"state": "interrupted"}, r"is interrupted at 512 of 1,024 images_seen; let it end, then compare it"),
+        ({"state": "interrupted"}, r"is interrupted at 512 of 1,024 images_seen; let it end first"),
         ({"state": "failed"}, "is failed at 512 of 1,024 images_seen"),
         ({}, "no weights can be read"),
     ],

@@ -24,9 +24,9 @@ FEWEST_ROWS, FEWEST_RUNS = 4, 3  # below this no curve is fitted
 
 
 def last_evaluations(frame: "DataFrame") -> "DataFrame":
-    """The rows of each run's last evaluation, in order of run."""
+    """The rows of each run's last evaluation, in order of run; of an audited model (clock not known) its only one."""
     latest = frame.groupby("run_id")["images_seen"].transform("max")
-    return frame[frame["images_seen"] == latest].reset_index(drop=True)
+    return frame[(frame["images_seen"] == latest) | latest.isna()].reset_index(drop=True)
 
 
 def holdout_minima(evals: "DataFrame") -> "DataFrame":

@@ -18,6 +18,8 @@ SCALING = {
     5: {"finished_run"},
     6: {"train", "sweep.__main__", "status", "overview", "collect", "selfcheck", "compare", "wandb_history"}
     | {"wandb_records", "export"},
+    7: {"audits"},
+    8: {"audit"},
 }
 ANALYSIS = {
     0: {"columns"},
@@ -138,6 +140,7 @@ LIGHT = [
     "scaling.selfcheck.__main__",
     "scaling.compare.__main__",
     "scaling.export.__main__",
+    "scaling.audit",
     "analysis.laws",
     "analysis.report",
     "analysis.fit",

@@ -54,6 +54,11 @@ def open_runs(folder_a: Path, folder_b: Path) -> tuple[Run, Run]:
     return a, b
 
 
+def open_run(folder: Path) -> Run:
+    """Raises StoreError, SourceError or ConfigError, one line, on what is no finished run."""
+    return _run(folder, *finished(folder))
+
+
 def _must_share(config: ExperimentConfig, status: Mapping[str, object]) -> dict[str, object]:
     """Key -> value of all that makes the noised images, or what the networks are told of them, differ."""
     data, sigma = config.data, config.train.sigma.model_dump(exclude_none=True)

@@ -98,6 +98,17 @@ def load_images(source: str, image_size: int, channels: int | None = None) -> Im
     return images
 
 
+def pictures(source: str) -> Pictures:
+    """All pictures of a source as they stand in it: equal ones too, each at its own size. Nothing is kept.
+
+    Raises SourceError, one line; what a picture of a folder holds is known only when it is taken from the iterator.
+    """
+    try:
+        return _reader(source)[0]()
+    except (SourceError, OSError) as error:
+        raise SourceError(f"data.source={source}: {error}") from error
+
+
 def _as_kept(kept: Mapping[str, np.ndarray]) -> ImageSet:
     return ImageSet(
         pixels=kept["pixels"],

@@ -1,6 +1,7 @@
 """Chains started at training images: basin recovery, prompted extraction and planted keys, each with its null."""
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from scaling.diffusion.denoiser import Denoiser
 from scaling.diffusion.sampler import Denoises
 from scaling.fields import EvaluateConfig
-from scaling.memorization.basin import basin_recovery
+from scaling.memorization.basin import basin_recovery, chains_back
 from scaling.memorization.keys import RECOVERED, key_errors
 from scaling.memorization.losses import mean_and_se
 from scaling.memorization.prompted import PromptedRecovery, known_pixels, prompted_recovery
@@ -22,18 +23,28 @@ SHOWN = 6  # prompts of each context that are kept to be looked at
 log = logging.getLogger(__name__)
 
 
-def basin(denoiser: Denoiser, bench: Bench, config: EvaluateConfig, found: Measurement) -> None:
-    """The instrument `basin`."""
+def basin(
+    denoiser: Denoises,
+    bench: Bench,
+    config: EvaluateConfig,
+    found: Measurement,
+    bring_back: Callable[[Denoises, Tensor, Tensor | None], Tensor] | None = None,
+) -> None:
+    """The instrument `basin`; bring_back(denoiser, x at bench.basin_sigma, labels): by another sampler than ours."""
 
     def recovered(by: Denoises, group: Group, rows: np.ndarray) -> Tensor:
         some, target = group.take(rows), torch.tensor(rows, device=group.images.device)
+        if bring_back is not None:
+            return chains_back(
+                lambda x, labels: bring_back(by, x, labels), some.images, some.positions, some.members, target,
+                sigma_b=bench.basin_sigma, family=some.family, labels=some.labels,
+            )  # fmt: skip
         return basin_recovery(
             by, some.images, some.positions, some.members, target, sigma_b=bench.basin_sigma,
             steps=bench.chain_steps(config), family=some.family, labels=some.labels,
         )  # fmt: skip
 
     back = recovered(denoiser, bench.train, bench.basin_rows)
-    null = recovered(denoiser, bench.null, bench.null_basin_rows)
     # The ideal denoiser's chains are those of every evaluation: followed once a run.
     ideal = bench.once("basin", lambda: recovered(bench.train.ideal, bench.train, bench.basin_rows))
     found.evals |= {
@@ -41,9 +52,10 @@ def basin(denoiser: Denoiser, bench: Bench, config: EvaluateConfig, found: Measu
         "n_basin": back.numel(),
         "n_basin_recovered": int(back.sum()),
         "n_ideal_basin_recovered": int(ideal.sum()),
-        "n_null_basin": null.numel(),
-        "n_null_basin_recovered": int(null.sum()),
     }
+    if len(bench.null.images) > 1:
+        null = recovered(denoiser, bench.null, bench.null_basin_rows)
+        found.evals |= {"n_null_basin": null.numel(), "n_null_basin_recovered": int(null.sum())}
     by_image, by_ideal, draws = back.sum(dim=1).cpu().numpy(), ideal.sum(dim=1).cpu().numpy(), back.shape[1]
     copies = bench.train.copies[bench.basin_rows]
     for row in found.strata:

@@ -38,14 +38,21 @@ def samples(denoiser: Denoiser, bench: Bench, config: EvaluateConfig, found: Mea
         for sigma, distance in zip(path.sigmas.tolist(), path.distance().tolist(), strict=True):
             value = found.number(distance, "trajectory_distance of a level")
             found.noise_levels.append({"kind": "sampler", "sigma": sigma, "trajectory_distance": value})
+    judge(drawn, labels, bench, config, found, wanted)
+    if "cyclic" in wanted:
+        _cyclic(denoiser, drawn, labels, bench, config, found)
+
+
+def judge(
+    drawn: Tensor, labels: Tensor | None, bench: Bench, config: EvaluateConfig, found: Measurement, wanted: set[str]
+) -> None:
+    """`neighbors`, `cliques` and `quality`, as far as wanted, of finite samples [B C H W] whoever drew them."""
     if "neighbors" in wanted:
         _neighbors(drawn, labels, bench, found)
     if "cliques" in wanted:
         _cliques(drawn, bench, found)
     if "quality" in wanted:
         _quality(drawn, bench, config, found)
-    if "cyclic" in wanted:
-        _cyclic(denoiser, drawn, labels, bench, config, found)
 
 
 def _draw(
@@ -67,11 +74,13 @@ def _neighbors(drawn: Tensor, labels: Tensor | None, bench: Bench, found: Measur
     train, null = bench.train, bench.null
     match_train = match(drawn.flatten(1), train.members, train.family)
     out = extraction(match_train, train.copies_tensor())
-    out_null = extraction(match(drawn.flatten(1), null.members), null.copies_tensor())
     totals = ("n_memorized", "n_memorized_14", "n_memorized_12", "n_calibrated", "n_extracted")
     found.evals |= {name: getattr(out, name) for name in totals}
-    found.evals |= {"n_null_memorized": out_null.n_memorized, "n_null_calibrated": out_null.n_calibrated}
-    null_hits = {stratum.copies: stratum.n_hits for stratum in out_null.strata}
+    null_hits: dict[int, int] = {}
+    if len(null.images) > 1:  # a study always holds images out; somebody else's model may have come without any
+        out_null = extraction(match(drawn.flatten(1), null.members), null.copies_tensor())
+        found.evals |= {"n_null_memorized": out_null.n_memorized, "n_null_calibrated": out_null.n_calibrated}
+        null_hits = {stratum.copies: stratum.n_hits for stratum in out_null.strata}
     for row, stratum in zip(found.strata, out.strata, strict=True):
         row |= asdict(stratum)
         row["n_null_memorized"] = null_hits.get(row["copies"])  # empty where no held-out image stands for the stratum

@@ -1,0 +1,1 @@
+"""What `scaling.audit` does: the memorization instruments on a model or samples that somebody else made."""

@@ -12,7 +12,6 @@ from analysis.boundary.cell_means import Cells, cell_means
 from analysis.boundary.place import Placed, placed
 from analysis.boundary.reading_points import at_holdout_minimum, at_images_seen
 from analysis.boundary.redraw import Rows
-from analysis.columns import TableError
 from analysis.pictures.boundary_plot import Arrow, plot_boundary
 from analysis.pictures.curve_figures import Figures, Fits
 from analysis.plots import Mark, Ordered, ReportFigure, count_label
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 DRAWS = 500
 MOST_ARROWS = 3
+MOST = 0.9  # of the runs
 SHORT = {"holdout_loss": "hold-out loss", "kid": "KID"}
 
 
@@ -54,17 +54,14 @@ def boundaries(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fig
 
 
 def _common(evals: "DataFrame") -> tuple[float, "DataFrame"] | None:
-    """The largest images_seen that all runs were evaluated at, where it is not the end of all of them."""
+    """The largest images_seen at which MOST of the runs were evaluated; None where it is the end of as many."""
     trained = evals[evals["images_seen"] > 0]
     have = trained.groupby("images_seen")["run_id"].nunique()
     ends = trained.groupby("run_id")["images_seen"].max()
-    shared = have.index[have == len(ends)]
-    if not len(shared) or ends.nunique() < 2:
+    shared = have.index[have >= MOST * len(ends)]
+    if not len(shared) or (ends == shared.max()).mean() >= MOST:
         return None
-    try:
-        return float(shared.max()), at_images_seen(evals, float(shared.max()))
-    except TableError:
-        return None
+    return float(shared.max()), at_images_seen(evals, float(shared.max()))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ SIZE = (5.0, 4.2)
 RINGS = (0.1, 0.5, 0.9)  # of the legend
 UNLIKELY = 0.05  # below it a point has no ring and no bars: it stands back
 PALEST = 0.3
+FEW = 60  # points: more are drawn smaller
 POINTING = {"arrowstyle": "->", "color": BLACK, "linewidth": 1.1, "shrinkA": 3, "shrinkB": 0}
 
 
@@ -51,7 +52,7 @@ def plot_boundary(
     known = points["membership"].notna().any()
     sure = points["membership"].where(points["membership"].notna(), points["on_front"].astype(float))
     for value, part in points.assign(_sure=sure).groupby(line.name):
-        _points(axes, part, line, value)
+        _points(axes, part, line, value, len(points) <= FEW)
     front = points[points["on_front"]].sort_values("x")
     axes.step([*front["x"], axes.get_xlim()[1]], [*front["y"], front["y"].iloc[-1]], where="post", color=VERMILION,
               linewidth=1.2, zorder=1)  # fmt: skip
@@ -75,15 +76,16 @@ def plot_boundary(
     return figure
 
 
-def _points(axes: Axes, part: "DataFrame", line: Ordered, value: float) -> None:
+def _points(axes: Axes, part: "DataFrame", line: Ordered, value: float, few: bool) -> None:
     color, marker = line.color(value), line.marker(value)
+    size = 30 if few else 11
     near = part[part["_sure"] >= UNLIKELY]
     arms = [[near[name] - near[f"{name}_lo"], near[f"{name}_hi"] - near[name]] for name in ("x", "y")]
     arms = [np.nan_to_num(np.maximum(arm, 0)) for arm in arms]
     axes.errorbar(near["x"], near["y"], xerr=arms[0], yerr=arms[1], fmt="none", ecolor=color, elinewidth=0.7, zorder=2)
     shade = [(*color[:3], PALEST + (1 - PALEST) * sure) for sure in part["_sure"]]
-    axes.scatter(part["x"], part["y"], marker=marker, s=30, c=shade, linewidths=0, zorder=3, label=count_label(value))
-    axes.scatter(near["x"], near["y"], marker="o", s=120, facecolors="none", edgecolors=VERMILION, zorder=3,
+    axes.scatter(part["x"], part["y"], marker=marker, s=size, c=shade, linewidths=0, zorder=3, label=count_label(value))
+    axes.scatter(near["x"], near["y"], marker="o", s=4 * size, facecolors="none", edgecolors=VERMILION, zorder=3,
                  linewidths=[ring_width(sure) for sure in near["_sure"]])  # fmt: skip
 
 

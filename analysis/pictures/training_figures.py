@@ -72,7 +72,7 @@ def _chosen(rows: "DataFrame") -> list[str]:
     """Cells of evenly spaced sizes; of one size the cell with most runs, then most evaluations."""
     size = rows.groupby(["params", "cell_id"]).agg(runs=("run_id", "nunique"), n=("run_id", "size")).reset_index()
     best = size.sort_values(["params", "runs", "n"], ascending=[True, False, False], kind="stable")
-    best = best.drop_duplicates("params")["cell_id"].tolist()
+    best = best.drop_duplicates("params")["cell_id"].drop_duplicates().tolist()
     return [best[k] for k in np.unique(np.linspace(0, len(best) - 1, min(len(best), MOST_CELLS)).round().astype(int))]
 
 

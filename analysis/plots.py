@@ -258,30 +258,6 @@ def plot_growth(rates: "DataFrame", line: Ordered, *, ylabel: str) -> Figure:
     return figure
 
 
-def plot_quality(points: "DataFrame", line: Ordered, *, xlabel: str, ylabel: str) -> Figure:
-    """Memorization against a quality column, lower is better in both; the non-dominated points are ringed and joined.
-
-    points: columns x, x_se, rate, lo, hi, on_front and line.name, one row a run.
-    """
-    figure, axes = _figure()
-    for value, part in points.groupby(line.name):
-        arms = [np.maximum(part["rate"] - part["lo"], 0), np.maximum(part["hi"] - part["rate"], 0)]
-        axes.errorbar(
-            part["x"], part["rate"], xerr=1.96 * part["x_se"].fillna(0), yerr=arms, fmt=line.marker(value),
-            markersize=5, capsize=0, elinewidth=0.7, color=line.color(value), markeredgecolor="white",
-            markeredgewidth=0.5, label=count_label(value),
-        )  # fmt: skip
-    front = points[points["on_front"]].sort_values("x")
-    axes.step(front["x"], front["rate"], where="post", color=VERMILION, linewidth=1, zorder=1)
-    axes.plot(front["x"], front["rate"], "o", markersize=10, fillstyle="none", color=VERMILION, markeredgewidth=1.4)
-    ring = Line2D(
-        [], [], marker="o", markersize=9, fillstyle="none", color=VERMILION, linewidth=1, label="not dominated"
-    )
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    _legend(axes, "parameters", [ring])
-    return figure
-
-
 def plot_gallery(pairs: Sequence[Mapping[str, object]], rows: Sequence[str], columns: int) -> Figure:
     """Generated samples above the training image nearest to each, a strip for each run.
 

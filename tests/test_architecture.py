@@ -27,10 +27,13 @@ ANALYSIS = {
     2: {"laws", "condition", "boundary", "per_image", "bits", "emission", "richness"},
     3: {"fitting", "double_descent", "pareto", "lira"},
     4: {"fit", "onsets", "summary"},
-    5: {"onset", "questions", "pictures"},
-    6: {"ask", "agreement", "compare", "counterfactual", "planning", "learning_rate"},
-    7: {"pages", "simulate"},
-    8: {"report"},
+    5: {"onset", "questions", "pictures", "descent_curves"},
+    6: {"ask", "agreement", "compare", "counterfactual", "planning", "learning_rate", "pictures.descent_figures"}
+    | {"pictures.training_figures", "pictures.intervention_figures"},
+    7: {"simulate", "pictures.instrument_agreement_figures"},
+    8: {"pictures.figures"},
+    9: {"pages"},
+    10: {"report"},
 }
 
 

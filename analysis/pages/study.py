@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.descent_curves import descent_curves
 from analysis.pages import (
     caveats,
     descent_sections,
@@ -70,12 +71,14 @@ def study(tables: Tables, draw: Draw, *, level: float, draws: int, seed: int, pr
     from analysis.pictures.instrument_figures import instrument_figures
 
     fits, missing = study_fits(tables, draws=draws, level=level, seed=seed)
+    asked, answers = question_sections.question_table(tables, level, min(draws, ANSWER_DRAWS), seed)
+    curves = descent_curves(tables.evals, level, seed)
+    descents, verdicts, few = descent_sections.descent_table(curves)
     figures: list[ReportFigure] = []
-    for found, absent in (report_figures(tables, fits, level), instrument_figures(tables, level)):
+    of_study = report_figures(tables, fits, level, descents=curves, answers=answers)
+    for found, absent in (of_study, instrument_figures(tables, level)):
         figures += found
         missing += absent
-    asked, answers = question_sections.question_table(tables, level, min(draws, ANSWER_DRAWS), seed)
-    descents, verdicts, few = descent_sections.descent_table(tables.evals, level, seed)
     instruments, unmeasured = instrument_sections.instrument_table(tables, level)
     onsets, without = onset_sections.onset_table(tables.evals, level, np.random.default_rng(seed))
     last, (varied, configs) = last_evaluations(tables.evals), varied_keys(tables.evals)

@@ -1,22 +1,28 @@
 """Which figures a report shows, from which rows, with caption and alternative text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analysis import plots
-from analysis.pareto import boundary
-from analysis.pictures import curve_figures
+from analysis.descent_curves import DescentCurve
+from analysis.pictures import (
+    boundary_figures,
+    curve_figures,
+    descent_figures,
+    image_figures,
+    instrument_agreement_figures,
+    intervention_figures,
+    map_figures,
+    training_figures,
+)
 from analysis.pictures.curve_figures import Figures, Fits, overdispersion, trend
 from analysis.pictures.photographs import pair_points
 from analysis.pictures.points import Points, marks_of, points, said_runs, said_setting, said_share, with_runs
 from analysis.plots import Ordered, ReportFigure
-from analysis.rates import wilson
 from analysis.summary import (
     StudyFit,
-    duplicated_recovery,
-    holdout_minima,
     last_evaluations,
     main_setting,
     pooled_rates,
@@ -32,22 +38,28 @@ MOST_PANELS, MOST_STRIPS, MOST_PAIRS = 6, 3, 10
 TRAINING_SET = ("design", "n_unique", "n_train")
 
 
-def report_figures(tables: Tables, fits: Sequence[StudyFit], level: float) -> tuple[list[ReportFigure], list[str]]:
-    """The figures that the tables allow, and in words why others are not there."""
+def report_figures(
+    tables: Tables,
+    fits: Sequence[StudyFit],
+    level: float,
+    *,
+    descents: Sequence[DescentCurve],
+    answers: Sequence[Mapping],
+) -> tuple[list[ReportFigure], list[str]]:
+    """The figures that the tables allow, and in words why others are not there.
+
+    descents, answers: the curves judged for double descent, and the answers of the questions as JSON: both take long,
+    and the page shows them too.
+    """
     params = Ordered(tables.evals["params"].dropna().unique(), "params")
     by_name = {found.name: found for found in fits}
     made, missing = [], []
-    for build in (
-        curve_figures.recovery,
-        curve_figures.efficiency,
-        curve_figures.memorized,
-        curve_figures.duplication,
-        growth,
-        losses,
-        quality,
-        gallery,
-    ):
-        found = build(tables, params, by_name, level)
+    asked = [
+        *(build(tables, params, by_name, level) for build in BUILDERS),
+        descent_figures.descents(descents, level),
+        intervention_figures.interventions(answers, level),
+    ]
+    for found in asked:
         if isinstance(found, str):
             missing.append(found)
         else:
@@ -117,51 +129,6 @@ def _said_loss(row: object) -> str:
     return f"{setting}: {row.measure.replace('_', ' ')} {row.loss:.4g}{ends}, {said_runs(row.n_runs)}"
 
 
-def quality(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
-    """Memorization against hold-out loss (at each run's minimum, and at the end) and against KID (at the end)."""
-    last, lowest = last_evaluations(tables.evals), holdout_minima(tables.evals)
-    asked = (
-        ("quality_holdout_minimum", "holdout_loss", "at each run's lowest hold-out loss", lowest),
-        ("quality_holdout_last", "holdout_loss", "at the last evaluation", last),
-        ("quality_kid", "kid", "at the last evaluation", last),
-    )
-    by_stratum = tables.strata["n_basin_recovered"].notna().any()
-    what = "recovered share of duplicated images" if by_stratum else "memorized share of samples"
-    out = []
-    for name, column, when, rows in asked:
-        rows = (
-            duplicated_recovery(tables, rows)
-            if by_stratum
-            else rows.assign(y=rows["n_memorized"], y_trials=rows["n_generated"])
-        )
-        rows = rows[rows[column].notna() & rows["y"].notna() & (rows["y_trials"] > 0)].reset_index(drop=True)
-        if len(rows) >= 2:
-            out.append(_quality(name, column, when, what, rows, params, level))
-    return out or "No figure of memorization against quality: it takes two runs with a count and hold-out loss or KID."
-
-
-def _quality(
-    name: str, column: str, when: str, what: str, rows: "DataFrame", params: Ordered, level: float
-) -> ReportFigure:
-    rate = wilson(rows["y"], rows["y_trials"], level)
-    points = rows.assign(x=rows[column], x_se=rows[f"{column}_se"], rate=rate.value, lo=rate.lo, hi=rate.hi)
-    errors = np.stack([points["x_se"].fillna(0), (rate.hi - rate.lo) / 4], axis=1)
-    edge = boundary(points[["x", "rate"]].to_numpy(float), se=errors, draws=500)
-    points["on_front"] = np.isin(np.arange(len(points)), edge.front)
-    sure = int(np.sum(edge.membership[edge.front] >= 0.9))
-    spaces = ", ".join(sorted(map(str, rows["feature_space"].dropna().unique()))) or "not named"
-    xlabel = "hold-out loss" if column == "holdout_loss" else f"KID to held-out images (features: {spaces})"
-    figure = plots.plot_quality(points, params, xlabel=xlabel, ylabel=what)
-    caption = (
-        f"{what.capitalize()} against {xlabel} {when}; lower is better in both. Ringed: the {len(edge.front)} of "
-        f"{len(points)} "
-        f"runs that no other dominates; {sure} of them stay so in 90 % of draws of the measurement errors. Bars: "
-        f"{100 * level:g} % of counts, 95 % of {column}."
-    )
-    alt = f"{what.capitalize()} against {column} for {len(points)} runs; {len(edge.front)} are not dominated."
-    return ReportFigure(name, "boundary", figure, caption, alt)
-
-
 def gallery(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
     rows = last_evaluations(tables.evals)
     rows = rows[[bool(tables.gallery.get(str(run))) for run in rows["run_id"]]]
@@ -204,3 +171,19 @@ def _thinned(pair: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _spaced(count: int, most: int) -> np.ndarray:
     """At most `most` of `count` places, both ends among them."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+
+
+BUILDERS = (
+    curve_figures.recovery,
+    curve_figures.efficiency,
+    curve_figures.memorized,
+    curve_figures.duplication,
+    map_figures.maps,
+    boundary_figures.boundaries,
+    training_figures.training,
+    growth,
+    losses,
+    instrument_agreement_figures.agreement,
+    gallery,
+    image_figures.images,
+)

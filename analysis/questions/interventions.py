@@ -173,7 +173,7 @@ def _row(change: str, pairs: Sequence, rates: Mapping, by_run: Mapping, *, level
             else clustered_mean(values[known], cluster[known], level=level, draws=draws, seed=seed)
         )
         row |= {name: mean.value, f"{name}_lo": plain(mean.lo), f"{name}_hi": plain(mean.hi)}
-    return row
+    return row | {"runs": sorted({str(run["run_id"]) for pair in pairs for run in pair})}
 
 
 def _shared(pairs: Sequence) -> float | None:

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from analysis import plots
-from analysis.plots import Ordered, count_label, plot_gallery, plot_growth, plot_losses, plot_quality, plot_rates
+from analysis.plots import Ordered, count_label, plot_gallery, plot_growth, plot_losses, plot_rates
 
 RATES = pandas.DataFrame({"params": [10, 10, 100, 100], "copies": [1, 8, 1, 8], "rate": [0.1, 0.2, 0.3, 0.6]})
 RATES = RATES.assign(lo=RATES["rate"] / 2, hi=RATES["rate"] + 0.1)
@@ -60,16 +60,6 @@ def test_losses_show_the_mean_of_the_runs_and_leave_out_what_was_not_measured():
     axes = plot_losses(evals.assign(holdout_loss_se=0.1), [10.0]).axes[0]
     assert len(axes.lines) == 1
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [3, 1])
-
-
-def test_the_front_is_ringed():
-    points = pandas.DataFrame(
-        {"x": [1.0, 2, 3], "x_se": [0.1, np.nan, 0.1], "rate": [0.5, 0.2, 0.4], "params": [10, 10, 100]}
-    )
-    points = points.assign(lo=points["rate"] - 0.1, hi=points["rate"] + 0.1, on_front=[True, True, False])
-    axes = plot_quality(points, Ordered([10, 100], "params"), xlabel="x", ylabel="y").axes[0]
-    rings = [drawn for drawn in axes.lines if drawn.get_fillstyle() == "none" and drawn.get_marker() == "o"]
-    np.testing.assert_allclose(rings[0].get_xydata(), [[1, 0.5], [2, 0.2]])
 
 
 def test_copies_are_framed_in_the_gallery():

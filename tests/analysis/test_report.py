@@ -64,7 +64,8 @@ def test_every_figure_is_in_the_page_and_in_both_formats(written):
     names = {name.rsplit(".", 1)[0] for name in files}
     assert {
         "recovery_by_params", "recovery_by_copies", "memorized_by_params", "memorized_by_duplication", "losses",
-        "quality_holdout_minimum", "quality_kid", "gallery", "efficiency_by_copies", "memorized_over_training",
+        "boundary_holdout_minimum", "boundary_kid_last", "map_recovery", "training_onsets", "gallery",
+        "efficiency_by_copies", "memorized_over_training",
     } <= names  # fmt: skip
     csv = {name for name in names if (written / "figures" / f"{name}.csv").exists()}
     assert files == sorted([f"{name}.{kind}" for name in names for kind in ("png", "svg")] + [f"{n}.csv" for n in csv])

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from analysis.descent_curves import descent_curves
 from analysis.pages.descent_sections import descent_table
 from tests.analysis.plain_study import tables
 
@@ -25,7 +26,7 @@ def runs(curve: np.ndarray, seed: int, **model) -> list[dict]:
 def test_a_planted_double_descent_is_present_and_a_fall_is_not():
     for curve, present in ((PEAKED, True), (FALLING, False)):
         rows = [row for seed in range(4) for row in runs(curve, seed)]
-        _, (found,), _ = descent_table(tables(rows).evals, 0.95, 0)
+        _, (found,), _ = descent_table(descent_curves(tables(rows).evals, 0.95, 0))
         assert (found["axis"], found["n_x"], found["n_replicates"]) == ("params", 8, 4)
         assert (found["verdict"] == "present") == present
 
@@ -33,10 +34,10 @@ def test_a_planted_double_descent_is_present_and_a_fall_is_not():
 def test_another_topology_is_no_replicate():
     """With attention the curve falls, without it peaks: two curves of four runs each, one of them a double descent."""
     rows = [row for seed in range(4) for row in (*runs(PEAKED, seed), *runs(FALLING, seed, attention=True))]
-    _, found, _ = descent_table(tables(rows).evals, 0.95, 0)
+    _, found, _ = descent_table(descent_curves(tables(rows).evals, 0.95, 0))
     assert [(curve["n_replicates"], curve["verdict"] == "present") for curve in found] == [(4, True), (4, False)]
 
 
 def test_too_few_sizes_are_said():
-    _, found, missing = descent_table(tables(runs(FALLING, 0)[:2]).evals, 0.95, 0)
+    _, found, missing = descent_table(descent_curves(tables(runs(FALLING, 0)[:2]).evals, 0.95, 0))
     assert found == [] and "it takes 3 sizes" in missing[0]

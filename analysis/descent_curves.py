@@ -1,0 +1,78 @@
+"""Which curves of a study are judged for double descent: along size, data and time, with the verdict on each.
+
+Runs are pooled only where nothing but the axis and the replicate differs.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.double_descent import predicted_threshold, verdicts
+from analysis.onsets.run_setting import config
+from analysis.summary import last_evaluations
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+AXES = {"params": "model-wise", "n_unique": "sample-wise", "images_seen": "epoch-wise"}
+FIXED = ("family", "n_unique", "params", "design", "copies", "noise_draws", "conditioning", "images_seen")
+OF_AXIS = {"params": {"model": ("width", "params")}, "n_unique": {"data": ("n_unique", "n_train")}, "images_seen": {}}
+OF_REPLICATE = {"data": ("draw", "fold"), "train": ("images", "epochs"), "evaluate": ("at",)}  # and the seed
+FEWEST_X = 3  # fewer points are no curve: no verdict
+
+
+@dataclass(frozen=True)
+class DescentCurve:
+    """A curve of hold-out loss: its rows of evals, the verdict (double_descent.verdicts), the predicted peak if any."""
+
+    axis: str
+    rows: "DataFrame" = field(repr=False)
+    verdict: Mapping[str, object]
+    threshold: float | None
+
+    @property
+    def kind(self) -> str:
+        return AXES[self.axis]
+
+    @property
+    def setting(self) -> str:
+        """What is the same along the curve: n_unique 512, params 40489."""
+        return ", ".join(f"{name} {self.rows[name].iloc[0]:g}" for name in ("n_unique", "params") if name != self.axis)
+
+
+def descent_curves(evals: "DataFrame", level: float, seed: int) -> list[DescentCurve]:
+    """Every curve with FEWEST_X or more points along its axis, in the order of AXES; deterministic in `seed`."""
+    measured = evals[evals["holdout_loss"].notna() & (evals["images_seen"] > 0)]
+    found = []
+    for axis in AXES:
+        frame = measured if axis == "images_seen" else last_evaluations(measured)
+        labels = np.array([_setting(row, axis) for row in frame.to_dict("records")], object)
+        for _, part in frame.groupby(labels, sort=False) if len(frame) else ():
+            if part[axis].nunique() < FEWEST_X:
+                continue
+            threshold = _threshold(part) if axis == "params" else None
+            (verdict,) = verdicts(part, x=axis, y="holdout_loss", predicted=threshold, level=level, seed=seed)
+            found.append(DescentCurve(axis, part, verdict, threshold))
+    return found
+
+
+def _setting(row: dict, axis: str) -> str:
+    """What the points of one curve share: all of the configuration but the axis and what replicates differ in."""
+    found = config(row)
+    found.pop("seed", None)
+    for names in (OF_AXIS[axis], OF_REPLICATE):
+        for section, keys in names.items():
+            found[section] = {key: value for key, value in found.get(section, {}).items() if key not in keys}
+    return json.dumps([found, [str(row[name]) for name in FIXED if name != axis]], sort_keys=True)
+
+
+def _threshold(part: "DataFrame") -> float | None:
+    """Parameters at which frozen noise puts the peak, n m d; None for fresh noise."""
+    first = part.iloc[0]
+    d = first["channels"] * first["image_size"] ** 2
+    if np.isnan([first["noise_draws"], d]).any():
+        return None
+    return predicted_threshold(first["n_unique"], first["noise_draws"], int(d))

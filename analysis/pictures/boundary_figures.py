@@ -1,0 +1,222 @@
+"""The report's Pareto boundaries: memorization against hold-out loss and KID, at each reading point of the runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import ndtri
+
+from analysis.boundary.boundary import Boundary, boundary_of
+from analysis.boundary.cell_means import Cells, cell_means
+from analysis.boundary.place import Placed, placed
+from analysis.boundary.reading_points import at_holdout_minimum, at_images_seen
+from analysis.boundary.redraw import Rows
+from analysis.pictures.boundary_plot import Arrow, plot_boundary
+from analysis.pictures.curve_figures import Figures, Fits
+from analysis.plots import Mark, Ordered, ReportFigure, count_label
+from analysis.rates import wilson
+from analysis.summary import duplicated_recovery, last_evaluations
+from analysis.table import Tables
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Array = np.ndarray
+DRAWS = 500
+MOST_ARROWS = 3
+MOST = 0.9  # of the runs
+SHORT = {"holdout_loss": "hold-out loss", "kid": "KID"}
+
+
+def boundaries(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
+    """Against hold-out loss at each run's minimum, at a common images_seen and at the end; against KID at the end."""
+    last = last_evaluations(tables.evals)
+    asked = [("boundary_holdout_last", "holdout_loss", "at the last evaluation", last),
+             ("boundary_kid_last", "kid", "at the last evaluation", last)]  # fmt: skip
+    if (tables.evals["holdout_loss"].notna() & (tables.evals["images_seen"] > 0)).any():
+        lowest = at_holdout_minimum(tables.evals)
+        falling = int((~lowest["holdout_min_inside"]).sum())
+        said = f" ({falling} of {len(lowest)} runs still fall at their end)" if falling else ""
+        asked.insert(
+            0, ("boundary_holdout_minimum", "holdout_loss", f"at each run's lowest hold-out loss{said}", lowest)
+        )
+    common = _common(tables.evals)
+    if common is not None:
+        when = f"after {count_label(common[0])} images seen"
+        asked.insert(1, ("boundary_holdout_common", "holdout_loss", when, common[1]))
+    out = []
+    for name, column, when, rows in asked:
+        study = _study(tables, rows, column)
+        if study is not None:
+            out.append(_figure(name, column, when, study, params, level))
+    return out or "No Pareto boundary: it takes two runs with a count of memorization and hold-out loss or KID."
+
+
+def _common(evals: "DataFrame") -> tuple[float, "DataFrame"] | None:
+    """The largest images_seen at which MOST of the runs were evaluated; None where it is the end of as many."""
+    trained = evals[evals["images_seen"] > 0]
+    have = trained.groupby("images_seen")["run_id"].nunique()
+    ends = trained.groupby("run_id")["images_seen"].max()
+    shared = have.index[have >= MOST * len(ends)]
+    if not len(shared) or (ends == shared.max()).mean() >= MOST:
+        return None
+    return float(shared.max()), at_images_seen(evals, float(shared.max()))
+
+
+@dataclass(frozen=True)
+class _Study:
+    """The points of one boundary: means of cells where some cell has two runs, else the runs."""
+
+    points: Rows | Cells
+    of_point: "DataFrame"  # params, runs (tuple), x_lo, x_hi, y_lo, y_hi at 1 standard error
+    what: str
+    n_runs: int
+    features: str  # of KID
+
+
+def _study(tables: Tables, rows: "DataFrame", column: str) -> _Study | None:
+    by_stratum = tables.strata["n_basin_recovered"].notna().any()
+    what = "recovered share of duplicated images" if by_stratum else "memorized share of samples"
+    counted = rows.assign(y=rows["n_memorized"], y_trials=rows["n_generated"])
+    if by_stratum:
+        counted = duplicated_recovery(tables, rows)
+    counted = counted[counted[column].notna() & counted["y"].notna() & (counted["y_trials"] > 0)].reset_index(drop=True)
+    if counted["run_id"].nunique() < 2:
+        return None
+    features = ", ".join(sorted(map(str, counted["feature_space"].dropna().unique()))) or "not named"
+    nothing = np.full(len(counted), np.nan)
+    hits, trials = counted["y"].to_numpy(float), counted["y_trials"].to_numpy(float)
+    every = Rows(
+        np.stack([counted[column].to_numpy(float), hits / trials], axis=1),
+        np.stack([counted[f"{column}_se"].fillna(0).to_numpy(float), np.zeros(len(counted))], axis=1),
+        np.stack([nothing, hits], axis=1), np.stack([nothing, trials], axis=1),
+    )  # fmt: skip
+    cell = counted["cell_id"].where(counted["cell_id"].notna(), counted["run_id"]).astype(str)
+    groups = [np.array([k]) for k in range(len(counted))]
+    points: Rows | Cells = every
+    if cell.duplicated().any():
+        runs = Rows(every.value, every.se, every.hits, every.trials, counted["run_id"].astype(str).to_numpy())
+        points = cell_means(runs, cell.to_numpy())
+        groups = points.rows
+    return _Study(points, _of_points(counted, groups, points), what, counted["run_id"].nunique(), features)
+
+
+def _of_points(counted: "DataFrame", groups: Sequence[Array], points: Rows | Cells) -> "DataFrame":
+    """Params, runs and standard errors of each point: of its runs' scatter, or of the measurement if larger."""
+    import pandas
+
+    if isinstance(points, Cells):
+        scatter = np.asarray(points.shift.multiply(points.shift).sum(axis=0)).reshape(points.value.shape)
+        measured = points.errors.se if points.errors is not None else np.zeros(points.value.shape)
+        se = np.maximum(np.sqrt(scatter), measured)
+    else:
+        se = points.se
+    hits, trials = ([counted[name].iloc[rows].sum() for rows in groups] for name in ("y", "y_trials"))
+    return pandas.DataFrame({
+        "params": [counted["params"].iloc[rows[0]] for rows in groups],
+        "cell_id": [str(counted["cell_id"].iloc[rows[0]]) for rows in groups],
+        "runs": [tuple(sorted(map(str, counted["run_id"].iloc[rows]))) for rows in groups],
+        "x_se": se[:, 0], "y_se": se[:, 1], "hits": hits, "trials": trials,
+    })  # fmt: skip
+
+
+def _figure(name: str, column: str, when: str, study: _Study, params: Ordered, level: float) -> ReportFigure:
+    found = boundary_of(study.points, draws=DRAWS, level=level)
+    points = _drawn(study, found, level)
+    arrows, ways = _ways_out(study, points, SHORT[column], level)
+    xlabel = "hold-out loss (lower is better)" if column == "holdout_loss" else f"KID (features: {study.features})"
+    figure = plot_boundary(points, params, knee=found.knee, arrows=arrows, xlabel=xlabel, ylabel=study.what)
+    cells = isinstance(study.points, Cells)
+    kind = "cells (means of their runs)" if cells else "runs"
+    on_front = points[points["on_front"]]
+    stay = int((on_front["membership"] >= 0.9).sum())
+    bars = "runs' scatter or measurement" if cells else "measurement"
+    caption = (
+        f"{study.what.capitalize()} against {SHORT[column]} {when}; lower is better in both. Step line: the "
+        f"{len(on_front)} of {len(points)} {kind} that no other dominates, {stay} of which stay so in 90 % of {DRAWS} "
+        f"draws. Ring and depth of colour: the probability to be on the boundary; bars ({100 * level:g} %, {bars}) "
+        f"only "
+        f"where it is 5 % or more. {_knee_words(found, points, SHORT[column])}{_ways_words(arrows)} "
+        f"n = {study.n_runs} runs."
+    )
+    alt = (
+        f"{study.what.capitalize()} against {SHORT[column]} for {len(points)} {kind}; {len(on_front)} are not "
+        f"dominated. "
+        f"{_knee_words(found, points, SHORT[column])}"
+    )
+    marks = [_mark(figure.axes[0], row, column, ways.get(row.Index, ""), row.Index == found.knee)
+             for row in points.itertuples()]  # fmt: skip
+    data = points.rename(columns={"x": column, "y": "rate"}).assign(runs=points["runs"].map(" ".join))
+    return ReportFigure(name, "boundary", figure, caption, alt, data=data, marks=marks)
+
+
+def _drawn(study: _Study, found: Boundary, level: float) -> "DataFrame":
+    z, points = ndtri((1 + level) / 2), study.of_point
+    value = study.points.value
+    rate = wilson(points["hits"], points["trials"], level)
+    membership = np.full(len(value), np.nan) if found.membership is None else found.membership
+    # A rate's bar is never narrower than its counts allow, nor outside [0, 1].
+    half = z * points["y_se"].to_numpy(float)
+    knees = np.zeros(len(value)) if found.knees is None else found.knees
+    return points.drop(columns=["x_se", "y_se"]).assign(
+        x=value[:, 0], x_lo=value[:, 0] - z * points["x_se"], x_hi=value[:, 0] + z * points["x_se"], y=value[:, 1],
+        y_lo=np.clip(np.minimum(rate.lo, value[:, 1] - half), 0, 1),
+        y_hi=np.clip(np.maximum(rate.hi, value[:, 1] + half), 0, 1),
+        membership=membership, on_front=np.isin(np.arange(len(value)), found.front), knee=knees,
+    )  # fmt: skip
+
+
+def _ways_out(study: _Study, points: "DataFrame", quality: str, level: float) -> tuple[list[Arrow], Mapping[int, str]]:
+    """For the points that memorize most among those surely dominated: the smallest change that is enough."""
+    lost = points[~points["on_front"] & ~(points["membership"] >= 0.05)].sort_values(
+        "y", ascending=False, kind="stable"
+    )
+    arrows, words = [], {}
+    for row in lost.head(MOST_ARROWS).index:
+        (there,) = placed_alone(study.points.value, study.of_point, row, level)
+        move = there.moves[0]
+        at = points.loc[row]
+        to = (move.to, at["y"]) if move.column == "x" else (at["x"], move.to)
+        arrows.append(Arrow(at["x"], at["y"], *to))
+        words[row] = (
+            f"; on the boundary if its {quality if move.column == 'x' else 'rate'} fell by {move.by:.3g} "
+            f"({move.lo:.3g} to {move.hi:.3g})"
+        )
+    return arrows, words
+
+
+def placed_alone(value: Array, of_point: "DataFrame", row: int, level: float) -> list[Placed]:
+    """Point `row` of value [n 2] against the boundary of all others."""
+    se = of_point[["x_se", "y_se"]].to_numpy(float)
+    others = np.arange(len(value)) != row
+    return placed(Rows(value[others], se[others]), Rows(value[[row]], se[[row]]), ("x", "y"), draws=DRAWS, level=level)
+
+
+def _knee_words(found: Boundary, points: "DataFrame", quality: str) -> str:
+    if found.knee is None:
+        return "The boundary has no knee."
+    at = points.iloc[found.knee]
+    sure = f" (in {100 * found.knee_membership:.0f} % of draws)" if found.knee_membership is not None else ""
+    return (
+        f"Knee{sure}: {count_label(at['params'])} parameters, {quality} {at['x']:.3g}, {100 * at['y']:.3g} %, "
+        f"run {at['runs'][0]}{' and others' if len(at['runs']) > 1 else ''}."
+    )
+
+
+def _ways_words(arrows: Sequence[Arrow]) -> str:
+    return (
+        f" Arrows: the smallest change that would take the {len(arrows)} dominated that memorize most to the boundary."
+        if arrows
+        else ""
+    )
+
+
+def _mark(axes: object, row: object, column: str, way: str, knee: bool) -> Mark:
+    sure = "" if np.isnan(row.membership) else f", on the boundary with probability {row.membership:.2f}"
+    said = (
+        f"{SHORT[column]} {row.x:.4g} ({row.x_lo:.4g} to {row.x_hi:.4g}), rate {100 * row.y:.3g} % "
+        f"({100 * row.y_lo:.3g} to {100 * row.y_hi:.3g} %){sure}{', the knee' if knee else ''}; "
+        f"{count_label(row.params)} parameters; n = {len(row.runs)} runs{way}"
+    )
+    return Mark(axes, row.x, row.y, said, row.runs)

@@ -1,0 +1,197 @@
+"""The report's galleries: images that are memorized most, images with most influence, copies beside new samples."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from analysis.pictures.agreement_figures import plot_images
+from analysis.pictures.curve_figures import Figures, Fits
+from analysis.plots import Mark, Ordered, ReportFigure
+from analysis.summary import last_evaluations
+from analysis.table import Tables
+from scaling.schema import GALLERY
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Array = np.ndarray
+ACROSS = 8
+COPY = 1 / 3  # gap ratio below which a sample counts as a copy
+A_RUN = 2  # pictures of one run in a strip
+
+
+class Ranking(NamedTuple):
+    """A strip of images: which column ranks them, how a run's values become one, and what stands below."""
+
+    column: str
+    label: str
+    pooled: str  # of a run's values: sum, min or mean
+    largest: bool
+    said: str  # with {value} and {n}, the number of runs
+
+
+RANKINGS = (
+    Ranking("n_hits", "generated\nmost often", "sum", True, "{value:.0f} hits"),
+    Ranking("n_basin_recovered", "restored\nmost often", "sum", True, "{value:.0f} chains"),
+    Ranking("best_ratio", "closest\ncopy", "min", False, "ratio {value:.2g}"),
+    Ranking("leverage", "most\ninfluence", "mean", True, "leverage {value:.2g}"),
+)
+
+
+def images(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
+    """The images that rank first, and samples that are copies beside samples that are none."""
+    out, lacking = [], []
+    for found in (_ranked(tables), _copies_and_new(tables)):
+        out += [found] if isinstance(found, ReportFigure) else []
+        lacking += [found] if isinstance(found, str) else []
+    return out or " ".join(lacking)
+
+
+def ranked_images(rows: "DataFrame", ranking: Ranking) -> "DataFrame":
+    """The first ACROSS images: image_id, value, copies_lo, copies_hi, runs (those that measured it); ties by image_id.
+
+    Images that no run memorized (0 counts) or that were not measured are left out.
+    """
+    known = rows[rows[ranking.column].notna()]
+    known = known[known[ranking.column] > 0] if ranking.largest else known
+    pooled = known.groupby("image_id").agg(
+        value=(ranking.column, ranking.pooled), copies_lo=("copies", "min"), copies_hi=("copies", "max"),
+        runs=("run_id", lambda ids: tuple(sorted(map(str, set(ids))))),
+    ).reset_index()  # fmt: skip
+    return pooled.sort_values(["value", "image_id"], ascending=[not ranking.largest, True]).head(ACROSS)
+
+
+def _ranked(tables: Tables) -> ReportFigure | str:
+    import pandas
+
+    rows = tables.images
+    rows = rows[rows["in_training"].eq(True) & rows["image_id"].isin(tables.pixels.keys())]
+    found = [(ranking, ranked_images(rows, ranking)) for ranking in RANKINGS]
+    found = [(ranking, top) for ranking, top in found if len(top)]
+    if not found:
+        return "No pictures of memorized images: it takes the images table, the samples files and a memorized image."
+    strips = [
+        (r.label, np.stack([tables.pixels[image] for image in top["image_id"]]),
+         [f"×{_copies(row)}\n{r.said.format(value=row.value)}\nn {len(row.runs)}" for row in top.itertuples()])
+        for r, top in found
+    ]  # fmt: skip
+    figure = plot_images(strips)
+    across = max(len(top) for _, top in found)
+    marks = [
+        _mark(figure.axes[k * across + column], strips[k][1][column],
+              f"image {row.image_id}: {r.said.format(value=row.value)} ({r.pooled} over runs), ×{_copies(row)}; "
+              f"n = {len(row.runs)} runs", row.runs)
+        for k, (r, top) in enumerate(found) for column, row in enumerate(top.itertuples())
+    ]  # fmt: skip
+    n = rows["run_id"].nunique()
+    measured = ", ".join(f"{r.column} ({r.pooled} over runs)" for r, _ in found)
+    caption = (
+        f"The training images that rank first by {measured}, each at the last evaluation of the runs that trained on "
+        f"it. "
+        f"Below: copies in the training set (lowest to highest over runs), the value, and in how many runs. "
+        f"Runs differ in samples and chains drawn, so ranks tell more than counts. n = {n} runs."
+    )
+    firsts = "; ".join(f"{r.label.replace(chr(10), ' ')}: {r.said.format(value=top['value'].iloc[0])}, "
+                       f"×{_copies(top.iloc[0])}" for r, top in found)  # fmt: skip
+    alt = f"{len(found)} strips of training images, the first of each {firsts}."
+    data = pandas.concat([top.assign(ranking=r.column) for r, top in found], ignore_index=True)
+    return ReportFigure("images_memorized", "images", figure, caption, alt, wide=True,
+                        data=data.assign(runs=data["runs"].map(" ".join)), marks=marks)  # fmt: skip
+
+
+def _copies(row: object) -> str:
+    return f"{row.copies_lo:g}" if row.copies_lo == row.copies_hi else f"{row.copies_lo:g}–{row.copies_hi:g}"
+
+
+def _mark(axes: object, pixels: Array, said: str, runs: tuple[str, ...]) -> Mark:
+    """At the middle of a picture [C H W]."""
+    return Mark(axes, (pixels.shape[-1] - 1) / 2, (pixels.shape[-2] - 1) / 2, said, runs)
+
+
+def _copies_and_new(tables: Tables) -> ReportFigure | str:
+    samples = gallery_samples(tables.gallery)
+    if samples is None or not len(samples["ratio"]):
+        return "No pictures of copies beside new samples: the runs kept no samples."
+    strips, kinds = [], []
+    for kind, order in (("copy", np.argsort(samples["ratio"], kind="stable")),
+                        ("new", np.argsort(-samples["ratio"], kind="stable"))):  # fmt: skip
+        order = [
+            k for k in order if np.isfinite(samples["ratio"][k]) and (samples["ratio"][k] < COPY) == (kind == "copy")
+        ]
+        chosen = _of_unlike_runs(order, samples)
+        if chosen:
+            below = [f"ratio {samples['ratio'][k]:.2f}\n×{samples['copies'][k]:.0f}" for k in chosen]
+            strips += [(f"{kind}:\nsample", samples["samples"][chosen], [""] * len(chosen)),
+                       ("nearest in\ntraining", samples["nearest"][chosen], below)]  # fmt: skip
+            kinds += [(kind, k) for k in chosen]
+    figure = plot_images(strips)
+    return _described(figure, strips, samples, kinds, tables)
+
+
+def gallery_samples(gallery: Mapping[str, Mapping[str, Array]]) -> dict[str, Array] | None:
+    """The kept samples of all runs, one below the other: samples, nearest [S C H W], ratio, copies, run [S].
+
+    Runs without the arrays, and those of another picture size than the first, are left out; None where no run is left.
+    """
+    whole = {run: arrays for run, arrays in sorted(gallery.items()) if all(name in arrays for name in GALLERY)}
+    shapes = {arrays[GALLERY[0]].shape[1:] for arrays in whole.values()}
+    first = next(iter(whole.values()), None)
+    if first is None:
+        return None
+    if len(shapes) > 1:
+        whole = {run: a for run, a in whole.items() if a[GALLERY[0]].shape[1:] == first[GALLERY[0]].shape[1:]}
+    found = {name.removeprefix("gallery_"): np.concatenate([a[name] for a in whole.values()]) for name in GALLERY}
+    return found | {"run": np.concatenate([[run] * len(a["gallery_ratio"]) for run, a in whole.items()])}
+
+
+def _of_unlike_runs(order: Sequence[int], samples: Mapping[str, Array]) -> list[int]:
+    """The first ACROSS of `order`, at most A_RUN of one run and one of each nearest image, while there are others."""
+    chosen, seen, of_run = [], set(), {}
+    for k in order:
+        image, run = samples["nearest"][k].tobytes(), samples["run"][k]
+        if len(chosen) < ACROSS and image not in seen and of_run.get(run, 0) < A_RUN:
+            chosen.append(int(k))
+            seen.add(image)
+            of_run[run] = of_run.get(run, 0) + 1
+    rest = [int(k) for k in order if k not in chosen]
+    return chosen + rest[: ACROSS - len(chosen)]
+
+
+def _described(
+    figure: object, strips: Sequence, samples: Mapping[str, Array], kinds: Sequence[tuple[str, int]], tables: Tables
+) -> ReportFigure:
+    import pandas
+
+    across = max(len(pixels) for _, pixels, _ in strips)
+    rows, marks, done = [], [], dict.fromkeys(("copy", "new"), 0)
+    first_row = {kind: 2 * k for k, kind in enumerate(dict.fromkeys(kind for kind, _ in kinds))}
+    for kind, k in kinds:
+        ratio, copies, run = float(samples["ratio"][k]), float(samples["copies"][k]), str(samples["run"][k])
+        rows.append({"kind": kind, "gap_ratio": ratio, "copies": copies, "runs": run})
+        axes = figure.axes[first_row[kind] * across + done[kind]]
+        said = f"{kind}: gap ratio {ratio:.2f} to an image with {copies:g} copies; run {run}"
+        marks.append(_mark(axes, samples["samples"][k], said, (run,)))
+        done[kind] += 1
+    last = last_evaluations(tables.evals)
+    flagged, spurious = (last[name].sum(min_count=1) for name in ("n_flagged", "n_spurious"))
+    counted = (
+        f" Of {flagged:.0f} groups of recurring samples {spurious:.0f} are spurious (near no image)."
+        if flagged > 0
+        else ""
+    )
+    known = last[last["n_memorized"].notna() & (last["n_generated"] > 0)]
+    share = known["n_memorized"].sum() / known["n_generated"].sum() if len(known) else np.nan
+    of_all = f" Of all samples {100 * share:.3g} % are copies." if np.isfinite(share) else ""
+    caption = (
+        f"Samples that are copies (gap ratio below 1/3, the smallest first) beside samples near no training image (the "
+        f"largest ratio), each above its nearest training image with that image's copies. Chosen for what they show, "
+        f"at most "
+        f"{A_RUN} of a run while others have some: no rate can be read from them.{of_all}{counted} "
+        f"n = {len({samples['run'][k] for _, k in kinds})} of {len(tables.gallery)} runs with kept samples."
+    )
+    alt = (
+        f"{done['copy']} samples that are copies and {done['new']} that are new, each with its nearest training image."
+    )
+    return ReportFigure("images_copies_and_new", "images", figure, caption, alt, wide=True, data=pandas.DataFrame(rows),
+                        marks=marks)  # fmt: skip

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -184,7 +185,10 @@ def _clock(axes: Axes, images_seen: "Series") -> None:
     """A log axis over images_seen with room for 0, linear below the decade of the first evaluation after it."""
     positive = images_seen[images_seen > 0]
     if len(positive):
-        axes.set_xscale("symlog", linthresh=10.0 ** np.floor(np.log10(positive.min())), linscale=0.6)
+        first, last = np.floor(np.log10([positive.min(), positive.max()]))
+        axes.set_xscale("symlog", linthresh=10.0**first, linscale=0.6)
+        # Its own ticks would set a decade inside the linear part, upon the 0.
+        axes.xaxis.set_major_locator(FixedLocator([0, *10.0 ** np.arange(first, last + 1)]))
 
 
 def plot_losses(evals: "DataFrame", sizes: Sequence[float]) -> Figure:

@@ -59,13 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def write_report(tables: Tables, out: Path, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> Path:
     """Write everything under `out`; returns the path of report.html. Deterministic in (tables, level, draws, seed)."""
-    from analysis.pictures.figures import report_figures  # matplotlib: a second that a wrong path need not wait for
-    from analysis.pictures.instrument_figures import instrument_figures
+    from analysis.pictures.study_figures import (
+        study_figures,
+    )  # matplotlib: a second that a wrong path need not wait for
 
     fits, missing = study_fits(tables, draws=draws, level=level, seed=seed)
-    figures, absent = report_figures(tables, fits, level)
-    instruments, unmeasured = instrument_figures(tables, level)
-    figures += instruments
+    figures, absent = study_figures(tables, fits, level)
     out.mkdir(parents=True, exist_ok=True)
     folder = out / "figures"
     folder.mkdir(exist_ok=True)
@@ -77,7 +76,7 @@ def write_report(tables: Tables, out: Path, *, level: float = 0.95, draws: int =
     for name, found in (("answers", answers), ("verdicts", verdicts)):
         (out / f"{name}.json").write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
     said = {"Questions": asked, "Double descent": descents}
-    lacking = [*missing, *absent, *unmeasured, *few]
+    lacking = [*missing, *absent, *few]
     html = _page(tables, fits, figures, pictures, said, lacking, level, np.random.default_rng(seed))
     (out / "report.html").write_text(html, encoding="utf-8")
     return out / "report.html"

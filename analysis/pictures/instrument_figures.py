@@ -162,8 +162,8 @@ def prompts(tables: Tables, level: float) -> Figures:
         f"Prompts from training images: the pixels given (striped: unknown), what the sampler makes of them, the "
         f"original. Green frame and ✓: recovered, nearer to the original than a third of the distance to any other "
         f"training image, over the unknown pixels; ✗: missed; above: its copies. Evenly chosen over the copies, "
-        f"whether recovered or not; the runs that restore most and least. n = {shown_prompts} prompts of {len(shown)} runs; rates, null and "
-        f"ceiling stand in the figure of prompted recovery."
+        f"whether recovered or not; the runs that restore most and least. n = {shown_prompts} prompts of {len(shown)} "
+        f"runs; rates, null and ceiling stand in the figure of prompted recovery."
     )
     back = int(sum(strip["recovered"].sum() for strip in strips))
     alt = f"{shown_prompts} prompts with completion and original, {back} of them recovered."

@@ -27,7 +27,7 @@ ANALYSIS = {
     5: {"onset", "questions", "pictures"},
     6: {"ask", "agreement", "compare", "counterfactual", "planning", "learning_rate"},
     7: {"pages", "simulate"},
-    8: {"report"},
+    8: {"report", "figures"},
 }
 
 
@@ -138,6 +138,7 @@ LIGHT = [
     "scaling.compare.__main__",
     "analysis.laws",
     "analysis.report",
+    "analysis.figures",
     "analysis.fit",
     "analysis.counterfactual",
     "analysis.agreement",

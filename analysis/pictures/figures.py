@@ -11,6 +11,7 @@ from analysis.pictures import curve_figures
 from analysis.pictures.curve_figures import Figures, Fits, overdispersion, trend
 from analysis.pictures.photographs import pair_points
 from analysis.pictures.points import Points, marks_of, points, said_runs, said_setting, said_share, with_runs
+from analysis.pictures.scales import study_scale
 from analysis.plots import Ordered, ReportFigure
 from analysis.rates import wilson
 from analysis.summary import (
@@ -34,7 +35,7 @@ TRAINING_SET = ("design", "n_unique", "n_train")
 
 def report_figures(tables: Tables, fits: Sequence[StudyFit], level: float) -> tuple[list[ReportFigure], list[str]]:
     """The figures that the tables allow, and in words why others are not there."""
-    params = Ordered(tables.evals["params"].dropna().unique(), "params")
+    params = study_scale(tables, "params")
     by_name = {found.name: found for found in fits}
     made, missing = [], []
     for build in (

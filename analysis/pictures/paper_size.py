@@ -16,9 +16,8 @@ from matplotlib.legend import Legend
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter
 
-SINGLE_COLUMN, DOUBLE_COLUMN = 3.35, 6.9  # inches, of most journals
-NARROWEST, WIDEST = 2.5, 20.0
-SMALLEST = 7.0  # points
+from analysis.pictures.paper import SMALLEST_TEXT, check_width
+
 NARROW = 4.5  # inches: below, a legend takes too much of the width and goes below the panels
 PANEL, SHARED_PANEL = 2.0, 1.45  # inches, the narrowest panel with and without its own numbers at the left
 BESIDE = 2.6  # inches, the narrowest of several panels beside which a legend stands
@@ -28,8 +27,7 @@ LINE = 0.145  # inches, of a line of small text
 
 def resize(figure: Figure, width: float) -> None:
     """Give the figure this width in inches, in place; its height follows. Text is never below 7 points."""
-    if not NARROWEST <= width <= WIDEST:
-        raise ValueError(f"width={width:g} inches: a figure is {NARROWEST:g} to {WIDEST:g} wide (3.35 is one column)")
+    check_width(width)
     native, height = figure.get_size_inches()
     _scale_text(figure, float(np.clip(width / 5, 0.8, 1.0)))
     if figure.subfigs:
@@ -52,9 +50,9 @@ def _scale_text(figure: Figure, scale: float) -> None:
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         labels = axis.get_ticklabels()
         if labels:  # the labels of later ticks are made anew: their size is the axis's
-            axis.set_tick_params(which="both", labelsize=max(SMALLEST, scale * labels[0].get_fontsize()))
+            axis.set_tick_params(which="both", labelsize=max(SMALLEST_TEXT, scale * labels[0].get_fontsize()))
     for text in figure.findobj(Text):
-        text.set_fontsize(max(SMALLEST, scale * text.get_fontsize()))
+        text.set_fontsize(max(SMALLEST_TEXT, scale * text.get_fontsize()))
 
 
 def _resize_photographs(figure: Figure, width: float) -> None:
@@ -68,7 +66,11 @@ def _resize_photographs(figure: Figure, width: float) -> None:
     words = LINE * (titles + (below + 1) * len(figure.subfigs))
     rows = sum(ceil(len(strip.axes) / _columns(strip.axes)) for strip in figure.subfigs)
     across = (width - 0.35) / max(_columns(strip.axes) for strip in figure.subfigs)
-    figure.set_size_inches(width, rows * min(across, PICTURE, (TALLEST - words) / rows) + words)
+    side = min(across, PICTURE, (TALLEST - words) / rows)
+    figure.set_size_inches(width, rows * side + words)
+    if side < PICTURE * 0.75:  # an upright word is longer than its picture is high
+        for label in (axes.yaxis.label for strip in figure.subfigs for axes in strip.axes):
+            label.set(rotation="horizontal", horizontalalignment="right", verticalalignment="center")
 
 
 def _columns(panels: Sequence[Axes]) -> int:

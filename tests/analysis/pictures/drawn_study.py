@@ -5,6 +5,7 @@ logit f = -11 + .6 ln params + .9 ln copies + 1.1 ln(images_seen / last) ± .1 b
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -103,3 +104,14 @@ def _pictures(place: int) -> dict[str, np.ndarray]:
         np.arange(6) % 2 == (0 if place < 8 else 1), 2 ** np.arange(6),
     )  # fmt: skip
     return dict(zip((*schema.GALLERY, *schema.PROMPT_GALLERY), (*arrays, *prompts), strict=True))
+
+
+def write_drawn(folder: Path, **options) -> Path:
+    """The study's tables as scaling.collect writes them."""
+    tables = drawn_tables(**options)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in schema.TABLES:
+        getattr(tables, name).to_parquet(folder / f"{name}.parquet")
+    arrays = {f"{run}.{name}": array for run, own in tables.gallery.items() for name, array in own.items()}
+    np.savez(folder / "gallery.npz", **arrays)
+    return folder

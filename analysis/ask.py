@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from analysis.command import answer_json, command_line
-from analysis.questions.answer import Answer
-from analysis.table import load
+from analysis.questions.answer import Answer, not_answerable
+from analysis.table import Tables, load
 
 QUESTIONS = {  # name -> (module, function, what it answers)
     "max_copies": ("inverse", "max_copies", "how many copies of an image keep its rate below --rate"),
@@ -26,6 +26,7 @@ QUESTIONS = {  # name -> (module, function, what it answers)
     "exchange": ("exchange", "exchange", "training that a doubling of copies is worth"),
     "next": ("next_cell", "next_cell", "which cell to train next to narrow --quantity"),
 }
+RATE = 0.01
 OPTIONAL = ("response", "evaluation", "quantity")  # options that only some questions take
 
 
@@ -39,6 +40,14 @@ def question(name: str) -> Callable[..., Answer]:
     return getattr(import_module(f"analysis.questions.{module}"), function)
 
 
+def asked(name: str, tables: Tables, *, level: float, draws: int, seed: int) -> Answer:
+    """The answer at a rate of 1 %, everything else as the data suggest; a refusal is an answer that says why."""
+    try:
+        return question(name)(tables, rate=RATE, at={}, level=level, draws=draws, seed=seed)
+    except ValueError as error:  # asked by itself it would want another --at
+        return not_answerable(name, str(error), level=level)
+
+
 def parser() -> argparse.ArgumentParser:
     made = command_line(
         "analysis.ask",
@@ -49,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("tables", help="folder of runs, or of collected tables")
     made.add_argument("question", help="one of those below", metavar="QUESTION")
-    made.add_argument("--rate", type=float, default=0.01, help="the rate f of the question (default .01)")
+    made.add_argument("--rate", type=float, default=RATE, help="the rate f of the question (default .01)")
     made.add_argument("--at", action="append", default=[], metavar="COL=VALUE", help="where on the surface (repeat)")
     made.add_argument("--level", type=float, default=0.95, help="of every interval (default .95)")
     made.add_argument("--draws", "--bootstrap", type=int, default=1000, metavar="N", help="resamplings (default 1000)")

@@ -31,9 +31,9 @@ ANALYSIS = {
     6: {"ask", "agreement", "compare", "counterfactual", "planning", "learning_rate", "pictures.descent_figures"}
     | {"pictures.training_figures", "pictures.intervention_figures"},
     7: {"simulate", "pictures.instrument_agreement_figures"},
-    8: {"pictures.figures"},
+    8: {"pictures.figures", "pictures.study_figures"},
     9: {"pages"},
-    10: {"report"},
+    10: {"report", "figures"},
 }
 
 
@@ -146,6 +146,7 @@ LIGHT = [
     "scaling.audit",
     "analysis.laws",
     "analysis.report",
+    "analysis.figures",
     "analysis.fit",
     "analysis.counterfactual",
     "analysis.agreement",

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 
-from analysis.ask import question
+from analysis.ask import asked
 from analysis.pages import page, words
-from analysis.questions.answer import Answer, not_answerable
+from analysis.questions.answer import Answer
 from analysis.table import Tables
 
-RATE = 0.01
 ASKED: Mapping[str, str] = {
     "max_copies": "At most how many copies of an image keep its rate below 1 %?",
     "min_unique": "From how many unique images on is the memorized share of samples below 1 %?",
@@ -23,7 +22,7 @@ ASKED: Mapping[str, str] = {
 
 def question_table(tables: Tables, level: float, draws: int, seed: int) -> tuple[page.Html, list[dict]]:
     """A row a question, answered or with the reason why these data cannot; and the answers as JSON."""
-    answers = [_asked(name, tables, level, draws, seed) for name in ASKED]
+    answers = [asked(name, tables, level=level, draws=draws, seed=seed) for name in ASKED]
     rows = [[ASKED[answer.question], _value(answer), answer.unit, answer.why] for answer in answers]
     headers = ("question", f"answer ({100 * level:g} % interval)", "unit", "what it rests on")
     note = (
@@ -32,13 +31,6 @@ def question_table(tables: Tables, level: float, draws: int, seed: int) -> tuple
     )
     table = page.joined([page.table("questions", headers, rows, texts=(0, 1, 2, 3)), page.paragraph(note, "note")])
     return table, [answer.as_json() for answer in answers]
-
-
-def _asked(name: str, tables: Tables, level: float, draws: int, seed: int) -> Answer:
-    try:
-        return question(name)(tables, rate=RATE, at={}, level=level, draws=draws, seed=seed)
-    except ValueError as error:  # asked by itself it would want another --at: said here, and the report goes on
-        return not_answerable(name, str(error), level=level)
 
 
 def _value(answer: Answer) -> str:

@@ -67,18 +67,15 @@ class Study:
 
 def study(tables: Tables, draw: Draw, *, level: float, draws: int, seed: int, prefix: str = "") -> Study:
     """The part of `tables`, which hold one data set. prefix: of the sections' keys where there are several parts."""
-    from analysis.pictures.figures import report_figures  # matplotlib: a second that a wrong path need not wait for
-    from analysis.pictures.instrument_figures import instrument_figures
+    from analysis.pictures.study_figures import (
+        study_figures,
+    )  # matplotlib: a second that a wrong path need not wait for
 
     fits, missing = study_fits(tables, draws=draws, level=level, seed=seed)
     asked, answers = question_sections.question_table(tables, level, min(draws, ANSWER_DRAWS), seed)
     curves = descent_curves(tables.evals, level, seed)
     descents, verdicts, few = descent_sections.descent_table(curves)
-    figures: list[ReportFigure] = []
-    of_study = report_figures(tables, fits, level, descents=curves, answers=answers)
-    for found, absent in (of_study, instrument_figures(tables, level)):
-        figures += found
-        missing += absent
+    figures, absent = study_figures(tables, fits, level, descents=curves, answers=answers)
     instruments, unmeasured = instrument_sections.instrument_table(tables, level)
     onsets, without = onset_sections.onset_table(tables.evals, level, np.random.default_rng(seed))
     last, (varied, configs) = last_evaluations(tables.evals), varied_keys(tables.evals)
@@ -92,7 +89,7 @@ def study(tables: Tables, draw: Draw, *, level: float, draws: int, seed: int, pr
     ):  # fmt: skip
         content[key] = page.joined([part for part in (content.get(key), more) if part])
     said = caveats.caveats(
-        tables, fits, [*missing, *few, *unmeasured, *without], list(varied), np.random.default_rng(seed)
+        tables, fits, [*missing, *absent, *few, *unmeasured, *without], list(varied), np.random.default_rng(seed)
     )
     content["caveats"] = page.bullets(said, "caveats")
     shown = [(f"{prefix}{key}", heading, content[key]) for key, heading in SECTIONS if content.get(key)]

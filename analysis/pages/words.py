@@ -20,7 +20,9 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def whole(value: float) -> str:
-    return "–" if not np.isfinite(value) else f"{value:,.0f}".replace(",", "\u202f")  # a narrow space that does not break
+    return (
+        "–" if not np.isfinite(value) else f"{value:,.0f}".replace(",", "\u202f")
+    )  # a narrow space that does not break
 
 
 def interval(estimate: Estimate, digits: int = 3) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.pictures.points import Points, rate_points, said_runs, said_setting, said_share, with_runs
+from analysis.pictures.scales import study_scale
 from analysis.plots import Ordered, ReportFigure, plot_rates
 from analysis.summary import StudyFit, last_evaluations, main_setting, null_rate, pooled_rates, with_exposures
 from analysis.table import Tables
@@ -38,7 +39,7 @@ def recovery(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figur
         "params": "Share of noised training images that the sampler brings back, against model size, by copies.",
         "copies": "The same share against the number of copies, by model size.",
     }
-    copies = Ordered(rows["copies"].unique(), "copies")
+    copies = study_scale(tables, "copies")
     out = []
     for x, line, xlabel in (("params", copies, "parameters"), ("copies", params, "copies of the image")):
         if rows[x].nunique() < 2:
@@ -103,7 +104,7 @@ def memorized(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figu
     c, line = overdispersion(found), "copies" if (rows["copies"] > 0).all() else "params"
     by = tuple(dict.fromkeys(("params", line)))
     rates = pooled_rates(rows, by, "n_memorized", "n_generated", overdispersion=c, level=level)
-    rates, lines = with_runs(rates, rows, by), Ordered(rows[line].unique(), line)
+    rates, lines = with_runs(rates, rows, by), study_scale(tables, line)
     null = null_rate(tables, "n_null_memorized", "n_generated")
     fitted = curve(found, rows, "params", line)
     held = [v for v in found.result.law.variables if v not in by] if found and fitted else []

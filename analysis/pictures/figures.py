@@ -20,6 +20,7 @@ from analysis.pictures import (
 from analysis.pictures.curve_figures import Figures, Fits, overdispersion, trend
 from analysis.pictures.photographs import pair_points
 from analysis.pictures.points import Points, marks_of, points, said_runs, said_setting, said_share, with_runs
+from analysis.pictures.scales import study_scale
 from analysis.plots import Ordered, ReportFigure
 from analysis.summary import (
     StudyFit,
@@ -51,7 +52,7 @@ def report_figures(
     descents, answers: the curves judged for double descent, and the answers of the questions as JSON: both take long,
     and the page shows them too.
     """
-    params = Ordered(tables.evals["params"].dropna().unique(), "params")
+    params = study_scale(tables, "params")
     by_name = {found.name: found for found in fits}
     made, missing = [], []
     asked = [

@@ -11,6 +11,7 @@ from analysis.pictures import instrument_plots
 from analysis.pictures.instrument_points import budget_points, noise_points, prompted_points
 from analysis.pictures.photographs import prompt_points
 from analysis.pictures.points import with_runs
+from analysis.pictures.scales import study_scale
 from analysis.plots import Ordered, ReportFigure
 from analysis.richness import budget_curves
 from analysis.summary import last_evaluations, main_setting, pooled_rates
@@ -47,7 +48,7 @@ def noise(tables: Tables, level: float) -> Figures:
     rows = rows[rows[measured].notna().any(axis=1)]
     if rows.empty:
         return "No figure over noise levels: ask for loss, ideal or trajectory in evaluate.measures."
-    rows, line, setting = _one_line_variable(rows, ("design",))
+    rows, line, setting = _one_line_variable(tables, rows, ("design",))
     z = ndtri((1 + level) / 2)
     figure = instrument_plots.plot_noise_levels(rows, line, z)
     at = noise_points(figure.axes, rows, line, z)
@@ -75,7 +76,7 @@ def budget(tables: Tables, level: float) -> Figures:
     except TableError as error:
         return f"No figure of the attack budget: {error}."
     of_run = last_evaluations(tables.evals)[["run_id", "params", "design", "n_train"]]
-    curves, line, setting = _one_line_variable(curves.merge(of_run, on="run_id"), ("design",))
+    curves, line, setting = _one_line_variable(tables, curves.merge(of_run, on="run_id"), ("design",))
     figure = instrument_plots.plot_budget(curves, line)
     at, ends = budget_points(figure.axes[0], curves, line), curves.sort_values("b").groupby("run_id").tail(1)
     flagged = int(ends["chao1_flagged"].sum())
@@ -100,7 +101,7 @@ def prompted(tables: Tables, level: float) -> Figures:
     rows = rows[rows["n_prompt_recovered"].notna() & (rows["n_prompts"] > 0)]
     if rows.empty:
         return "No figure of prompted recovery: ask for prompts in evaluate.measures."
-    rows, line, setting = _one_line_variable(rows, ("design", "rounds"))
+    rows, line, setting = _one_line_variable(tables, rows, ("design", "rounds"))
     by = ("context", line.name, "copies")
     rates = with_runs(pooled_rates(rows, by, "n_prompt_recovered", "n_prompts", level=level), rows, by)
     # The ceiling of unlike training sets differs: each line has its own; at one n_unique all lines share it.
@@ -170,11 +171,11 @@ def prompts(tables: Tables, level: float) -> Figures:
     return [ReportFigure("prompts", "prompts", figure, caption, alt, wide=True, data=at.data, marks=at.marks)]
 
 
-def _one_line_variable(rows: "DataFrame", keys: tuple[str, ...]) -> tuple["DataFrame", Ordered, str]:
+def _one_line_variable(tables: Tables, rows: "DataFrame", keys: tuple[str, ...]) -> tuple["DataFrame", Ordered, str]:
     """The rows of one setting in which only n_unique or params (whichever has more values) makes lines."""
     line, other = ("n_unique", "params") if rows["n_unique"].nunique() > rows["params"].nunique() else (
         "params", "n_unique",
     )  # fmt: skip
     held = (*keys, other) if other == "params" else (*keys, other, "n_train")
     kept, setting = main_setting(rows, held)
-    return kept.reset_index(drop=True), Ordered(kept[line].unique(), line), setting
+    return kept.reset_index(drop=True), study_scale(tables, line), setting

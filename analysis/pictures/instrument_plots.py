@@ -182,7 +182,7 @@ def plot_prompted(rates: "DataFrame", ends: "DataFrame", line: Ordered, *, ylabe
         _style(axes)
         part = rates[rates["context"] == context]
         for k, (value, own) in enumerate(part.sort_values("copies").groupby(line.name)):
-            aside = prompted_aside(k, line)
+            aside = prompted_aside(k, part[line.name].nunique())
             arms = [np.maximum(own["rate"] - own["lo"], 0), np.maximum(own["hi"] - own["rate"], 0)]
             drawn[count_label(value)] = axes.errorbar(
                 own["copies"] * aside, own["rate"], yerr=arms, fmt=line.marker(value), linestyle="-", linewidth=1,
@@ -208,9 +208,9 @@ def plot_prompted(rates: "DataFrame", ends: "DataFrame", line: Ordered, *, ylabe
     return figure
 
 
-def prompted_aside(place: int, line: Ordered) -> float:
-    """A factor near 1 for the line at `place`, so that intervals at one x stand beside each other."""
-    return 1.12 ** (place - (len(line.values) - 1) / 2)
+def prompted_aside(place: int, lines: int) -> float:
+    """A factor near 1 for the line at `place` of so many, so that intervals at one x stand beside each other."""
+    return 1.12 ** (place - (lines - 1) / 2)
 
 
 def contexts_in_order(rates: "DataFrame") -> list[str]:

@@ -81,7 +81,7 @@ def prompted_points(panels: Sequence[Axes], rates: "DataFrame", ends: "DataFrame
         for k, (_, own) in enumerate(part.sort_values("copies").groupby(line.name)):
             parts.append(own.assign(drawn="pooled"))
             marks += marks_of(
-                axes, own, own["copies"] * prompted_aside(k, line), own["rate"],
+                axes, own, own["copies"] * prompted_aside(k, part[line.name].nunique()), own["rate"],
                 lambda row: f"{said_setting(row, (line.name, 'copies'))}, given {row.context}: "
                 f"{said_share(row, 'recovered', 'prompts')}",
             )  # fmt: skip

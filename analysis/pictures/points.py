@@ -29,9 +29,6 @@ class Points(NamedTuple):
     marks: list[Mark]
     note: str  # for the caption: which marks were left out, or nothing
 
-    def __add__(self, other: "Points") -> "Points":
-        return points([self.data, other.data], [*self.marks, *other.marks])
-
 
 def points(parts: Sequence["DataFrame"], marks: Sequence[Mark]) -> Points:
     """The parts (each with a column `drawn`: what its rows are in the picture) as one table, and the thinned marks."""
@@ -39,6 +36,7 @@ def points(parts: Sequence["DataFrame"], marks: Sequence[Mark]) -> Points:
 
     parts = [part.dropna(axis=1, how="all") for part in parts if len(part)]  # else empty columns lose their type
     data = pandas.concat(parts, ignore_index=True)
+    data.insert(0, "drawn", data.pop("drawn"))
     if "runs" in data:
         data["runs"] = [" ".join(runs) if isinstance(runs, tuple) else runs for runs in data["runs"]]
     kept = thinned(marks)
@@ -116,4 +114,4 @@ def rate_points(
             parts.append(pandas.DataFrame(part).assign(drawn="fit"))
     if null is not None:
         parts.append(pandas.DataFrame({"drawn": ["null"], "rate": [null]}))
-    return points([part[["drawn", *part.columns.drop("drawn")]] for part in parts], marks)
+    return points(parts, marks)

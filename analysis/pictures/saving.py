@@ -11,13 +11,12 @@ from scaling import schema
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SCREEN_DPI, PAPER_DPI = 160, 300
+SCREEN_DPI = 160
 UNDATED = {  # a file tells neither when nor by which version it was made
     "png": {"Software": None},
     "svg": {"Date": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-FORMATS = tuple(UNDATED)
 # Type 42 (TrueType) is what journals ask for and can be searched; glyphs of an SVG are outlines, so it needs no font.
 FONTS = {"pdf.fonttype": 42, "svg.fonttype": "path", "text.usetex": False}
 
@@ -31,16 +30,16 @@ class Place(NamedTuple):
 
 
 def render(figure: ReportFigure, formats: Sequence[str], dpi: int = SCREEN_DPI) -> dict[str, bytes]:
-    """Format -> bytes of the file. The layout is made once, by the first format, and kept for all."""
+    """Format -> bytes of the file. The layout is made once and kept for all."""
     from matplotlib import rc_context
 
     show_as_written(figure.figure)
+    _lay_out(figure.figure)
     data = {}
     with rc_context({**FONTS, "svg.hashsalt": figure.name}):  # the salt: element ids that are the same every time
         for kind in formats:
             stream = io.BytesIO()
             figure.figure.savefig(stream, format=kind, dpi=dpi, metadata=UNDATED[kind])
-            figure.figure.set_layout_engine("none")
             data[kind] = stream.getvalue()
     return data
 
@@ -64,8 +63,7 @@ def save_data(figure: ReportFigure, folder: Path) -> Path | None:
 
 def mark_positions(figure: ReportFigure) -> list[Place]:
     """Where each mark stands in the picture; marks outside their axes, or without a finite place, are left out."""
-    if figure.figure.get_layout_engine() is not None:
-        figure.figure.draw_without_rendering()  # before that the axes have no place
+    _lay_out(figure.figure)
     box, found = figure.figure.bbox, []
     for mark in figure.marks:
         x, y = map(float, mark.axes.transData.transform((mark.x, mark.y)))
@@ -73,6 +71,12 @@ def mark_positions(figure: ReportFigure) -> list[Place]:
         if frame.contains(x, y):  # NaN and infinity are in no frame
             found.append(Place(x / box.width, 1 - y / box.height, mark))
     return found
+
+
+def _lay_out(figure: "Figure") -> None:
+    """Give the axes their places, for good: each format would measure text a little differently."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
 
 
 def show_as_written(figure: "Figure") -> None:

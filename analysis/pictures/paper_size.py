@@ -1,0 +1,177 @@
+"""A report's figure at the width of a paper's column: the text stays readable, panels and legend find new places.
+
+Works on the finished figure, so that a plot need not know where it will be printed.
+"""
+
+import textwrap
+from collections.abc import Sequence
+from math import ceil
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from matplotlib.legend import Legend
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter
+
+from analysis.pictures.paper import SMALLEST_TEXT, check_width
+
+NARROW = 4.5  # inches: below, a legend takes too much of the width and goes below the panels
+PANEL, SHARED_PANEL = 2.0, 1.45  # inches, the narrowest panel with and without its own numbers at the left
+BESIDE = 2.6  # inches, the narrowest of several panels beside which a legend stands
+PICTURE, TALLEST = 0.78, 9.0  # inches: the largest side of a photograph, the text block of a page
+LINE = 0.145  # inches, of a line of small text
+
+
+def resize(figure: Figure, width: float) -> None:
+    """Give the figure this width in inches, in place; its height follows. Text is never below 7 points."""
+    check_width(width)
+    native, height = figure.get_size_inches()
+    _scale_text(figure, float(np.clip(width / 5, 0.8, 1.0)))
+    if figure.subfigs:
+        _resize_photographs(figure, width)
+        return
+    panels = _panels(figure)
+    if panels is None:  # no plain grid: all in proportion
+        figure.set_size_inches(width, height * width / native)
+        return
+    columns = _regrid(figure, panels, width)
+    narrow = width < NARROW or (columns > 1 and width / columns < BESIDE)
+    below = _legend_below(figure, width) if narrow else 0
+    rows, slope = ceil(len(panels) / columns), 0.6 if columns == 1 else 0.85
+    each = float(np.clip(slope * width / columns, 1.8, 2.6)) if len(panels) > 1 else min(0.72 * width, height)
+    figure.set_size_inches(width, rows * each + LINE * (below + (2 if len(panels) > 1 else 0)))
+    _fit_text(figure)
+
+
+def _scale_text(figure: Figure, scale: float) -> None:
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        labels = axis.get_ticklabels()
+        if labels:  # the labels of later ticks are made anew: their size is the axis's
+            axis.set_tick_params(which="both", labelsize=max(SMALLEST_TEXT, scale * labels[0].get_fontsize()))
+    for text in figure.findobj(Text):
+        text.set_fontsize(max(SMALLEST_TEXT, scale * text.get_fontsize()))
+
+
+def _resize_photographs(figure: Figure, width: float) -> None:
+    """Pictures shrink with the width, the words beside them do not; a strip that would leave the page shrinks more."""
+    figure.set_size_inches(width, figure.get_figheight())
+    for strip in figure.subfigs:
+        for title in strip.texts:
+            _wrap(title, 0.96 * figure.bbox.width)
+    titles = sum(1 + text.get_text().count("\n") for strip in figure.subfigs for text in strip.texts)
+    below = max(1 + axes.get_xlabel().count("\n") for strip in figure.subfigs for axes in strip.axes)
+    words = LINE * (titles + (below + 1) * len(figure.subfigs))
+    rows = sum(ceil(len(strip.axes) / _columns(strip.axes)) for strip in figure.subfigs)
+    across = (width - 0.35) / max(_columns(strip.axes) for strip in figure.subfigs)
+    side = min(across, PICTURE, (TALLEST - words) / rows)
+    figure.set_size_inches(width, rows * side + words)
+    if side < PICTURE * 0.75:  # an upright word is longer than its picture is high
+        for label in (axes.yaxis.label for strip in figure.subfigs for axes in strip.axes):
+            label.set(rotation="horizontal", horizontalalignment="right", verticalalignment="center")
+
+
+def _columns(panels: Sequence[Axes]) -> int:
+    return panels[0].get_subplotspec().get_gridspec().ncols
+
+
+def _panels(figure: Figure) -> list[Axes] | None:
+    """The visible panels in order, where they are single cells of one grid and nothing else stands in the figure."""
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    specs = [axes.get_subplotspec() for axes in shown]
+    if not shown or any(spec is None or spec.num1 != spec.num2 for spec in specs):
+        return None
+    plain = len({id(spec.get_gridspec()) for spec in specs}) == 1 and len({spec.num1 for spec in specs}) == len(shown)
+    return shown if plain and not any(axes.images for axes in shown) else None
+
+
+def _regrid(figure: Figure, panels: Sequence[Axes], width: float) -> int:
+    """Put the panels into as many columns as the width allows, at most those they have; returns how many."""
+    shared = all(panels[0].get_shared_y_axes().joined(panels[0], axes) for axes in panels[1:])
+    most = max(1, int(width / (SHARED_PANEL if shared else PANEL)))
+    columns = min(_columns(panels), most, len(panels))
+    columns = ceil(len(panels) / ceil(len(panels) / columns))  # even rows
+    for axes in [axes for axes in figure.axes if not axes.get_visible()]:
+        axes.remove()
+    grid = GridSpec(ceil(len(panels) / columns), columns, figure=figure)
+    for k, axes in enumerate(panels):
+        axes.set_subplotspec(grid[k // columns, k % columns])
+        if axes.get_shared_x_axes().get_siblings(axes) != [axes]:
+            axes.tick_params(axis="x", which="both", labelbottom=k + columns >= len(panels))  # nothing stands below
+        if axes.get_shared_y_axes().get_siblings(axes) != [axes]:
+            axes.tick_params(axis="y", which="both", labelleft=k % columns == 0)
+    return columns
+
+
+def _legend_below(figure: Figure, width: float) -> int:
+    """Move the legend that stands at the right of the panels below (or above) them; returns its lines of text."""
+    figure.set_size_inches(width, figure.get_figheight())
+    figure.draw_without_rendering()
+    right = max(axes.bbox.x1 for axes in figure.axes)
+    found = [legend for legend in figure.findobj(Legend) if legend.get_window_extent().x0 >= right - 1]
+    # A legend keeps of a marker with bars only the line: what was drawn is looked up by its label.
+    pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
+    drawn = {label: handle for some in pairs for handle, label in some}
+    place = "outside upper center" if figure.get_supxlabel() else "outside lower center"  # not upon the common label
+    lines = 0
+    for legend in found:
+        labels = [text.get_text() for text in legend.get_texts()]
+        handles = [drawn.get(label, kept) for label, kept in zip(labels, legend.legend_handles, strict=True)]
+        title, size = legend.get_title().get_text(), legend.get_texts()[0].get_fontsize()
+        legend.remove()
+        rows = 0
+        while True:
+            rows += 1
+            columns = ceil(len(labels) / rows)
+            below = figure.legend(
+                handles, labels, title=title, ncols=columns, loc=place, fontsize=size, title_fontsize=size,
+                frameon=False, columnspacing=1.2, handlelength=1.6,
+            )  # fmt: skip
+            if below.get_window_extent().width <= figure.bbox.width or columns == 1:
+                break
+            below.remove()
+        lines += rows + bool(title) + 1
+    return lines
+
+
+def _fit_text(figure: Figure) -> None:
+    """Break labels longer than their axis or the figure, and leave out tick labels that would touch."""
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        for text, room in (
+            (axes.xaxis.label, axes.bbox.width), (axes.yaxis.label, axes.bbox.height), (axes.title, axes.bbox.width),
+        ):  # fmt: skip
+            _wrap(text, room)
+    for text in figure.texts:  # labels that the panels share
+        _wrap(text, (0.7 * figure.bbox.height if text.get_rotation() else 0.9 * figure.bbox.width))
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        _thin_labels(axes.xaxis)
+
+
+def _wrap(text: Text, room: float) -> None:
+    box = text.get_window_extent()
+    length = max(box.width, box.height) if text.get_text() else 0
+    if length > room and "\n" not in text.get_text():
+        characters = max(int(len(text.get_text()) * room / length), 8)
+        # textwrap leaves a word alone in the last line: as many characters in each line as the number of lines allows
+        lines = len(textwrap.wrap(text.get_text(), characters))
+        even = next(
+            k for k in range(8, characters + 1)
+            if len(textwrap.wrap(text.get_text(), k, break_long_words=False)) <= lines or k == characters
+        )  # fmt: skip
+        text.set_text("\n".join(textwrap.wrap(text.get_text(), even, break_long_words=False)))
+
+
+def _thin_labels(axis: Axis) -> None:
+    """Keep, from the left, the written labels that do not touch the one kept before."""
+    if not isinstance(axis.get_major_formatter(), FixedFormatter):
+        return
+    labels, end, kept = axis.get_ticklabels(), -np.inf, []
+    for label in labels:
+        box = label.get_window_extent()
+        kept.append(label.get_text() if box.x0 > end + 2 else "")
+        end = box.x1 if kept[-1] else end
+    axis.set_ticklabels(kept)

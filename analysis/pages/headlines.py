@@ -1,5 +1,6 @@
 """The five sentences at the head of a page, made from the fits, answers and verdicts below it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ BOUNDARY = {  # question: what its answer says; the first that these data answer
     "max_params": "up to {value} parameters the memorized share stays below 1 %",
     "min_unique": "from {value} unique images on the memorized share is below 1 %",
 }
+PLACE = re.compile(r"at \w+ [-\d.e+]+ ")  # where on the surface an answer holds: at params 40489 (median)
 AXES = {"params": "size", "n_unique": "unique images", "images_seen": "training time"}
 
 
@@ -99,7 +101,7 @@ def boundary(answers: Sequence[Mapping[str, object]]) -> str:
             ends = [words.number(end) if end is not None else "no limit" for end in (answer["lo"], answer["hi"])]
             value = f"{words.number(answer['value'])} ({ends[0]} to {ends[1]})"
             outside = " This lies outside the data." if answer["extrapolated"] else ""
-            at = next((part for part in str(answer["why"]).split("; ") if part.startswith("at ")), "")
+            at = next((part for part in str(answer["why"]).split("; ") if PLACE.match(part)), "")
             return f"By the fitted surface {said.format(value=value)}{at and f', {at}'}.{outside}"
     return "Where memorization vanishes cannot be told from these runs; the reasons stand under “Questions”."
 

@@ -14,6 +14,7 @@ from analysis.pages import (
     onset_sections,
     page,
     question_sections,
+    recommendation,
     runs,
     sections,
     words,
@@ -24,6 +25,7 @@ from analysis.table import Tables
 
 ANSWER_DRAWS = 200  # at most, of an answer: there are nine
 SECTIONS = (  # key, heading; figures by their section, the rest by name
+    ("recommendation", "What to do with such data"),
     ("curves", "Size, copies and duplication"),
     ("maps", "Maps and the phase boundary"),
     ("boundary", "Memorization against quality"),
@@ -80,8 +82,10 @@ def study(tables: Tables, draw: Draw, *, level: float, draws: int, seed: int, pr
     onsets, without = onset_sections.onset_table(tables.evals, level, np.random.default_rng(seed))
     last, (varied, configs) = last_evaluations(tables.evals), varied_keys(tables.evals)
     kept = runs.kept_runs(tables.evals)
+    advice = recommendation.recommendations(tables.evals, answers, level, np.random.default_rng(seed))
     content = _drawn(figures, draw)
     for key, more in (
+        ("recommendation", recommendation.recommendation_table(advice)),
         ("questions", asked), ("descent", descents), ("onsets", onsets),
         ("fits", sections.fit_table(fits, level) if fits else ""), ("instruments", instruments),
         ("cells", sections.cell_table(last, level)), ("runs", runs.runs_table(tables.evals, kept)),

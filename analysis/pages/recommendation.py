@@ -1,0 +1,116 @@
+"""What somebody who trains on images of their own would take from a study: copies, images, size, and when to stop."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.onset import onsets
+from analysis.onsets.crossing import Status
+from analysis.pages import page, words
+from analysis.questions.comparable import replicates
+from analysis.questions.wasted import Ladder, differences_se, ladder
+from analysis.summary import holdout_minima, main_setting
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SETTING = ("family", "design", "n_unique", "n_train", "conditioning")
+
+
+def recommendations(
+    evals: "DataFrame", answers: Sequence[Mapping[str, object]], level: float, rng: np.random.Generator
+) -> list[tuple[str, str]]:
+    """(question, advice) for how many copies, how many images, which size, when to stop; each may be "cannot tell".
+
+    answers as answers.json holds them: limits keep a rate below 1 %, and the advice takes the careful end of each.
+    """
+    known = {answer["question"]: answer for answer in answers}
+    size, chosen = which_size(evals)
+    return [
+        ("How many copies?", _limit(known.get("max_copies"), "at most", "copies of an image", "lo")),
+        ("How many images?", _limit(known.get("min_unique"), "at least", "unique images", "hi")),
+        ("Which size?", size + " " + _limit(known.get("max_params"), "at most", "parameters", "lo")),
+        ("When to stop?", when_to_stop(chosen, rng)),
+    ]
+
+
+def _limit(answer: Mapping[str, object] | None, bound: str, unit: str, careful: str) -> str:
+    if answer is None or not answer["answerable"]:
+        reason = "" if answer is None else f": {str(answer['why']).removeprefix('not answerable from these data: ')}"
+        return f"To keep memorization below 1 % by {unit}: cannot tell{reason}."
+    ends = [words.number(answer[end]) if answer[end] is not None else "no limit" for end in ("lo", "hi")]
+    safe = words.number(answer[careful]) if answer[careful] is not None else None
+    outside = "; this lies outside the data" if answer["extrapolated"] else ""
+    advice = f"; {bound} {safe} to be on the safe side" if safe else "; no safe value within these data"
+    return (
+        f"To keep memorization below 1 %: {bound} {words.number(answer['value'])} {unit} ({ends[0]} to {ends[1]})"
+        f"{advice}{outside}."
+    )
+
+
+def which_size(evals: "DataFrame") -> tuple[str, "DataFrame"]:
+    """The smallest size whose lowest hold-out loss is within 2 SE of the best size's, in words; and its runs' rows."""
+    lowest = holdout_minima(evals)
+    if lowest.empty or lowest["params"].nunique() < 2:
+        return "For the best hold-out loss: cannot tell, it takes hold-out losses of two or more sizes.", evals.iloc[:0]
+    lowest, setting = main_setting(lowest, SETTING)
+    columns = {"loss": "holdout_loss", "loss_se": "holdout_loss_se", "hits": "n_memorized", "trials": "n_generated"}
+    try:
+        sizes = ladder(
+            lowest["params"].to_numpy(float), replicates(lowest),
+            {name: lowest[column].to_numpy(float) for name, column in columns.items()},
+        )  # fmt: skip
+    except ValueError as error:
+        return f"For the best hold-out loss: cannot tell, {error}.", evals.iloc[:0]
+    chosen, best = _smallest_equal_to_best(sizes)
+    rows = evals[evals["run_id"].isin(lowest["run_id"][lowest["params"] == sizes.params[chosen]])]
+    mean, other = (f"{np.nanmean(sizes.loss[:, k]):.3g}" for k in (chosen, best))
+    same = "the lowest of all sizes" if chosen == best else (
+        f"within 2 standard errors of the lowest, {other} at {words.whole(sizes.params[best])}"
+    )  # fmt: skip
+    largest = " It is the largest one tried: larger ones may be better." if chosen == len(sizes.params) - 1 else ""
+    return (
+        f"For the best hold-out loss: {words.whole(sizes.params[chosen])} parameters ({mean} at its lowest point, "
+        f"{same}; n = {len(lowest)} runs{setting}).{largest}", rows,
+    )  # fmt: skip
+
+
+def _smallest_equal_to_best(sizes: Ladder) -> tuple[int, int]:
+    """Columns of the smallest size that cannot be told from the best one, and of the best."""
+    mean, se = np.nanmean(sizes.loss, axis=0), differences_se(sizes)
+    best = int(np.argmin(mean))
+    equal = [k for k in range(len(mean)) if k == best or mean[k] - mean[best] <= 2 * se[k, best]]
+    return equal[0], best
+
+
+def when_to_stop(rows: "DataFrame", rng: np.random.Generator) -> str:
+    """Where the hold-out loss of these runs turns, and what is memorized by then."""
+    found = onsets(rows, rng=rng, draws=1) if len(rows) else rows
+    turned = found[found["t_over_status"] == Status.INTERP] if len(found) else found
+    if not len(turned):
+        return "Cannot tell: at the recommended size the hold-out loss of no run turned between two evaluations."
+    early, late = turned["t_over_a"].min(), turned["t_over_b"].max()
+    still = (
+        f"; {len(found) - len(turned)} further did not turn between two evaluations" if len(found) > len(turned) else ""
+    )
+    share = ""
+    if turned["f_before"].notna().any():
+        share = (
+            f" There {words.percent(turned['f_before'].mean())} of the samples are memorized "
+            f"({words.percent(turned['f_before_lo'].min())} to {words.percent(turned['f_before_hi'].max())})."
+        )
+    return (
+        f"At the recommended size the hold-out loss is lowest at {words.whole(turned['t_over'].median())} images seen "
+        f"(its turn lies between {words.whole(early)} and {words.whole(late)} in {len(turned)} runs{still}): stop "
+        f"there.{share}"
+    )
+
+
+def recommendation_table(said: Sequence[tuple[str, str]]) -> page.Html:
+    note = (
+        "From these runs only: another data set, family or schedule needs runs of its own. The limits are those of the "
+        "questions below; sizes and stopping points are read at each run's lowest hold-out loss."
+    )
+    table = page.table("recommendations", ("question", "advice"), said, texts=(0, 1))
+    return page.joined([table, page.paragraph(note, "note")])

@@ -1,0 +1,90 @@
+"""Advice from planted studies: the size, the stopping point and the careful end of each limit are known."""
+
+import numpy as np
+import pandas
+import pytest
+
+from analysis.pages.recommendation import recommendations, when_to_stop, which_size
+from analysis.table import validated
+
+RNG = np.random.default_rng(0)
+SIZES = (1_000, 4_000, 16_000, 64_000)
+CLOCK = (1_000, 2_000, 4_000, 8_000, 16_000)
+
+
+def evals(floors, *, turn=4_000, seeds=3, noise=0.0, se=0.001, clock=CLOCK, memorized=lambda size, t: 0):
+    """Runs whose hold-out loss is lowest at `turn`, at `floors` by size."""
+    rng, rows = np.random.default_rng(5), []
+    for size, floor in zip(SIZES, floors, strict=True):
+        for seed in range(seeds):
+            luck = noise * rng.standard_normal()
+            for t in clock:
+                loss = floor + luck + 0.1 * abs(np.log2(t / turn))
+                rows.append({"run_id": f"{size}-{seed}", "cell_id": f"{size}", "seed": seed, "params": size,
+                             "images_seen": t, "holdout_loss": loss, "holdout_loss_se": se, "n_unique": 64,
+                             "n_train": 64, "family": "unet", "design": "none", "conditioning": "none",
+                             "n_generated": 100, "n_memorized": memorized(size, t),
+                             "config": '{"train": {"images": 16000, "lr_schedule": "constant"}}'})  # fmt: skip
+    return validated(pandas.DataFrame(rows), "evals", where="planted evals")[0]
+
+
+def answer(question, *, value=None, lo=None, hi=None, extrapolated=False, why=""):
+    return {"question": question, "answerable": value is not None, "value": value, "lo": lo, "hi": hi,
+            "extrapolated": extrapolated, "why": why, "unit": ""}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("floors", "size"),
+    [
+        ((0.5, 0.4004, 0.41, 0.4), "4\u202f000"),
+        ((0.5, 0.45, 0.42, 0.4), "64\u202f000"),
+        ((0.4, 0.5, 0.6, 0.7), "1\u202f000"),
+    ],
+)
+def test_the_smallest_size_as_good_as_the_best_is_chosen(floors, size):
+    """Losses are equal within 2 SE of .001 * sqrt(2/3): .0004 apart is equal, .01 is not."""
+    said, rows = which_size(evals(floors))
+    assert said.startswith(f"For the best hold-out loss: {size} parameters")
+    assert set(rows["params"]) == {int(size.replace("\u202f", ""))}
+    assert ("larger ones may be better" in said) == (size.startswith("64"))
+
+
+def test_luck_shared_by_the_sizes_of_a_seed_does_not_hide_a_difference():
+    """Each seed has a luck of .05 on all its sizes: within a seed the sizes differ by .02, which pairing tells."""
+    rows = evals((0.5, 0.45, 0.42, 0.4))
+    luck = rows["seed"].map({0: -0.05, 1: 0.0, 2: 0.05})
+    said, _ = which_size(rows.assign(holdout_loss=rows["holdout_loss"] + luck))
+    assert "64\u202f000 parameters" in said
+
+
+def test_runs_that_differ_more_than_their_standard_errors_say_are_told_apart_by_their_scatter():
+    """Runs scatter by .03, thirty times holdout_loss_se: .01 between the means of three is nothing."""
+    said, _ = which_size(evals((0.9, 0.41, 0.405, 0.4), noise=0.03))
+    assert "4\u202f000 parameters" in said and "64\u202f000 parameters" not in said
+
+
+def test_stop_where_the_hold_out_loss_turns():
+    said = when_to_stop(evals((0.4,) * 4, memorized=lambda size, t: 100 * (t > 4_000)), RNG)
+    assert "lowest at 4\u202f000 images seen (its turn lies between 2\u202f000 and 8\u202f000 in 12 runs)" in said
+    assert "There 0 % of the samples are memorized (0 % to " in said
+
+
+def test_a_loss_that_still_falls_gives_no_stopping_point():
+    assert when_to_stop(evals((0.4,) * 4, turn=64_000), RNG).startswith("Cannot tell")
+    assert when_to_stop(evals((0.4,) * 4).iloc[:0], RNG).startswith("Cannot tell")
+
+
+def test_the_careful_end_of_each_limit_is_advised():
+    known = [answer("max_copies", value=4, lo=2.5, hi=7), answer("min_unique", value=500, lo=300, hi=900),
+             answer("max_params", value=9_000, lo=None, hi=2e4, extrapolated=True)]  # fmt: skip
+    copies, images, size, _ = (said for _, said in recommendations(evals((0.4,) * 4), known, 0.95, RNG))
+    assert "at most 4 copies of an image (2.5 to 7); at most 2.5 to be on the safe side" in copies
+    assert "at least 500 unique images (300 to 900); at least 900 to be on the safe side" in images
+    assert "no safe value within these data; this lies outside the data" in size
+
+
+def test_what_cannot_be_told_says_why():
+    known = [answer("max_copies", why="not answerable from these data: copies is 1 in every row")]
+    copies, images, size, stop = (said for _, said in recommendations(evals((0.4,) * 4)[:0], known, 0.95, RNG))
+    assert "cannot tell: copies is 1 in every row" in copies and "cannot tell" in images
+    assert "cannot tell, it takes hold-out losses of two or more sizes" in size and stop.startswith("Cannot tell")

@@ -15,26 +15,33 @@ from tests.faults.grid import Study, content, records, write_study
 from tests.faults.storm import Storm
 
 MLP = {"model": {"family": "mlp", "width": 4}}
-OVERLAYS = [
-    {},
-    {"data": {"n_unique": 32}},
-    {"model": {"width": 3}},
-    {"model": {"width": 3}, "data": {"n_unique": 32}},
-    {"data": {"n_unique": 18, "duplication": {"design": "spectrum", "levels": 3}}},
-    {"data": {"duplication": {"design": "uniform", "fraction": "1/4", "copies": 4}}},
-    {"data": {"conditioning": "class"}},
-    {"data": {"noise_draws": 2}},
-    {"data": {"fold": {"index": 0}}},
-    {"data": {"holdout": 24}},
-    {"train": {"ema": None}},
-    {"train": {"batch_size": 32, "images": 65_536}},
-    {"train": {"optimizer": "sgd", "lr": 0.01}},
-    {"model": {"skips": "1/2"}},
-    {"model": {"prune": "1/2"}},  # the training of the first: it may take its weights
-    {"model": {"attention": True}},
-    {"model": {"family": "mlp", "width": 8}, "train": {"images": 131_072}},
-    {"model": {"family": "dit", "width": 8}},
-]
+CELL_SECONDS = 12  # of training: faults come every few seconds, and a hundred of them must find cells that train
+
+
+def overlays(images: int) -> list[dict]:
+    """What the cells differ in; `images` is the length of an ordinary one, those that are faster a step see more."""
+    return [
+        {},
+        {"data": {"n_unique": 32}},
+        {"model": {"width": 3}},
+        {"model": {"width": 3}, "data": {"n_unique": 32}},
+        {"data": {"n_unique": 18, "duplication": {"design": "spectrum", "levels": 3}}},
+        {"data": {"duplication": {"design": "uniform", "fraction": "1/4", "copies": 4}}},
+        {"data": {"conditioning": "class"}},
+        {"data": {"noise_draws": 2}},
+        {"data": {"fold": {"index": 0}}},
+        {"data": {"holdout": 24}},
+        {"train": {"ema": None}},
+        {"train": {"batch_size": 32, "images": 2 * images}},
+        {"train": {"optimizer": "sgd", "lr": 0.01}},
+        {"model": {"skips": "1/2"}},
+        {"model": {"prune": "1/2"}},  # the training of the first: it may take its weights
+        {"model": {"attention": True}},
+        {"model": {"family": "mlp", "width": 8}, "train": {"images": 4 * images}},
+        {"model": {"family": "dit", "width": 8}},
+    ]
+
+
 SCHEDULE = {
     "sigkill_worker": 16, "sigterm_worker": 10, "sigkill_driver": 3, "sigterm_driver": 3, "power_cut": 2,
     "second_driver": 2, "sigkill_training_child": 3, "sigterm_training_child": 3, "full_disk": 5, "torn_record": 12,
@@ -60,6 +67,20 @@ def undisturbed_here(study: Study, folder: Path) -> Path:
         with RunStore.open(cell.config) as store:
             train(cell.config, store)
     return folder / "undisturbed"
+
+
+def images_in(seconds: float, folder: Path) -> int:
+    """Images that an ordinary cell trains on in so many seconds on this machine, in steps of 1,024; best of three.
+
+    A storm over cells of a fixed length ends before its faults are dealt on a fast machine, and takes hours on a slow one.
+    """
+    spent = []
+    for at, images in enumerate((512, 4608, 512, 4608, 512, 4608)):
+        study = write_study(folder / f"study{at}", [{}], seeds=1, bad=False, images=images)
+        started = time.monotonic()
+        undisturbed_here(study, folder / str(at))
+        spent.append(time.monotonic() - started)
+    return max(1024 * int(seconds * 4096 / 1024 / (min(spent[1::2]) - min(spent[::2]))), 4096)
 
 
 def lost_and_doubled(study: Study, runs: Path, calm: Path) -> tuple[list[str], list[str]]:
@@ -117,7 +138,8 @@ def small_disk():
 
 @pytest.mark.slow
 def test_a_hundred_faults_lose_and_double_no_cell(tmp_path, small_disk, keep_table):
-    study = write_study(tmp_path / "study", OVERLAYS, seeds=2, images=32_768)  # some 12 s of a core each
+    images = images_in(CELL_SECONDS, tmp_path / "speed")
+    study = write_study(tmp_path / "study", overlays(images), seeds=2, images=images)
     calm = undisturbed(study, tmp_path)
     storm, started = Storm(study, tmp_path / "storm", workers=4, seed=SEED), time.monotonic()
     small_disk(storm.runs)

@@ -72,7 +72,7 @@ def undisturbed_here(study: Study, folder: Path) -> Path:
 def images_in(seconds: float, folder: Path) -> int:
     """Images that an ordinary cell trains on in so many seconds on this machine, in steps of 1,024; best of three.
 
-    A storm over cells of a fixed length ends before its faults are dealt on a fast machine, and takes hours on a slow one.
+    A storm over cells of a fixed length ends too early on a fast machine, and takes hours on a slow one.
     """
     spent = []
     for at, images in enumerate((512, 4608, 512, 4608, 512, 4608)):

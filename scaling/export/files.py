@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import yaml
+from safetensors import SafetensorError
 
 from scaling.atomic import TEMPORARY
 from scaling.export.measured import LOCAL, Measured, source_kind
@@ -38,8 +39,9 @@ def write(run: Measured, out: Path, *, pictures: bool) -> bool:
             return False
         os.replace(made, out)  # also over an empty folder
         return True
-    except OSError as error:
-        raise StoreError(f"--out {out}: cannot be written ({error.strerror or error}); give another folder") from None
+    except (OSError, SafetensorError) as error:  # the latter where the disk is full in the middle of the tensors
+        line = getattr(error, "strerror", None) or error
+        raise StoreError(f"--out {out}: cannot be written ({line}); give another folder") from None
     finally:
         shutil.rmtree(made, ignore_errors=True)
 

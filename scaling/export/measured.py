@@ -20,6 +20,7 @@ from scaling.tables import complete_record
 HASHES = ("run_id", "cell_id", "train_id", "data_sha256", "code_version")
 HASH = re.compile(r"[0-9a-f]{12,64}")
 CONSTANTS_BYTES = 2**16
+NEEDED = ("channels", "image_size", "params", "n_holdout", "draw", "epochs", "duplication_rate")  # by card and network
 LOCAL = ("folder", "parquet", "idx")  # sources that are places on a machine
 
 
@@ -58,6 +59,8 @@ def measured(folder: Path) -> Measured:
     for name in HASHES:
         if not HASH.fullmatch(evals[name] or ""):
             raise StoreError(f"{folder / RECORDS}: {name}={evals[name]!r} is no hash; train the run again")
+    if missing := [name for name in NEEDED if evals[name] is None]:
+        raise StoreError(f"{folder / RECORDS}: {missing[0]} is empty; train the run again")
     mean, sigma_data = _constants(folder / "model" / "preconditioning.json")
     counts = _multiplicities(config)
     n_unique, n_train = sum(counts.values()), sum(copies * images for copies, images in counts.items())

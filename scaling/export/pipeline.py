@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import torch
 from diffusers import DiffusionPipeline, EDMEulerScheduler, ImagePipelineOutput, UNet2DModel
+from diffusers.utils.torch_utils import randn_tensor
 
 
 class HeunPipeline(DiffusionPipeline):
@@ -68,7 +69,8 @@ class HeunPipeline(DiffusionPipeline):
         """
         if noise is None:
             size, channels = self.unet.config.sample_size, self.unet.config.in_channels
-            noise = torch.randn(batch_size, channels, size, size, generator=generator)
+            shape = (batch_size, channels, size, size)
+            noise = randn_tensor(shape, generator=generator, device=self.device, dtype=self.unet.dtype)
         labels = self._labels(class_labels, len(noise))
         steps = self.config.sampler_steps if num_inference_steps is None else num_inference_steps
         if steps < 2:

@@ -43,7 +43,7 @@ def measured_unet(run: Measured) -> UNet:
 def _network(run: Measured, tensors: dict[str, Tensor], path: Path) -> UNet:
     """Without weights yet; refused before it is made where the file holds fewer or more than it has."""
     model, (size, channels) = run.config.model, (run.config.data.image_size, run.evals["channels"])
-    n_labels = len(tensors[LABELS]) if LABELS in tensors else 0
+    n_labels = tensors[LABELS].shape[0] if LABELS in tensors and tensors[LABELS].ndim else 0
     held = sum(tensor.numel() for tensor in tensors.values())
     if model.blocks > len(tensors) or count_params(model, model.width, size, channels, n_labels) != held:
         raise StoreError(f"{path}: {held:,} weights are not those of width {model.width}; train the run again")

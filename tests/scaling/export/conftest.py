@@ -1,4 +1,4 @@
-"""Tiny finished runs, exported once: a plain one, and one with labels, attention, pruning and half of its skips."""
+"""Tiny finished runs, exported once: a plain one; one with labels, attention, pruning, a fold and 3 of its 4 skips."""
 
 import os
 import subprocess
@@ -24,8 +24,8 @@ TINY = [
     "--data.duplication.design=spectrum", "--data.duplication.levels=3",
 ]  # fmt: skip
 LABELLED = [
-    "--data.conditioning=class", "--model.skips=1/2", "--model.prune=1/4", "--model.attention=true",
-    "--evaluate.measures=[neighbors]",
+    "--data.conditioning=class", "--model.skips=3/4", "--model.prune=1/4", "--model.attention=true",
+    "--evaluate.measures=[neighbors]", "--data.fold.index=0",
 ]  # fmt: skip
 
 

@@ -84,8 +84,16 @@ def test_identity_and_the_command_repeat_the_run(plain, card, last):
 def test_labels_pruning_and_skips_are_said(labelled):
     card = (labelled.out / "README.md").read_text()
     assert "1/4 of them set to 0 by magnitude" in card and "given the class of each image" in card
-    assert "trained with 1/2 of its skip tensors" in card and "is then another function" in card
+    assert "trained with 3/4 of its skip tensors" in card and "is then another function" in card
     assert "class_labels=[0] * 16" in card and "`seen_loss`" not in card
+
+
+def test_what_a_fold_left_out_is_not_in_the_plan(labelled):
+    """Half of each stratum of 4 is left out: 2 images with 1, 2, 4 copies, 14 training images."""
+    card = (labelled.out / "README.md").read_text()
+    for copies in (1, 2, 4):
+        assert row(card, f"{copies} |")[:4] == [str(copies), "2", str(2 * copies), f"{512 * copies / 14:.4g}"]
+    assert "part 0 of 2 (split 0) of the pool left out" in row(card, "which")[1]
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,7 @@ def test_samples_come_only_when_asked_for_and_are_those_of_the_run(plain, labell
         (lambda folder: (folder / "model" / "config.json.lnk").symlink_to("/etc/passwd"), "a symbolic link"),
         (lambda folder: link(folder / "weights" / "512.safetensors"), "a symbolic link"),
         (lambda folder: record(folder, code_version="<script>"), "code_version='<script>' is no hash"),
+        (lambda folder: record(folder, channels=None), "channels is empty"),
         (lambda folder: record(folder, n_memorized="<b>"), "str, wanted int"),
         (lambda folder: record(folder, n_memorized=25), "not within 0 and n_generated=24"),
     ],

@@ -19,6 +19,7 @@ TEXT = ("text_encoder", "tokenizer", "text_encoder_2", "transformer", "prior", "
 LATENT = ("vae", "vqvae", "movq")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 TIMESTEPS = 100_000
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
 LAYERS, LEVELS = 64, 16  # per block, of a network: a damaged config would build for ever
 
 
@@ -65,6 +66,11 @@ def read_pipeline(path: Path) -> PipelineFolder:
     _check_network(path, unet)
     if type(steps := schedule.get("num_train_timesteps", 1000)) is not int or not 2 <= steps <= TIMESTEPS:
         raise AuditError(f"{path}: num_train_timesteps={steps}; 2 to {TIMESTEPS:,} are loaded")
+    if (prediction := schedule.get("prediction_type", "epsilon")) not in PREDICTIONS:
+        raise AuditError(
+            f"{path}: prediction_type={prediction}; allowed are {', '.join(PREDICTIONS)}: draw samples with the "
+            f"model and give their folder instead"
+        )
     return PipelineFolder(path, kind, unet, schedule, _digest(path))
 
 

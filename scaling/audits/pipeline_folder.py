@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,7 +90,7 @@ def _check_network(path: Path, unet: Mapping[str, object]) -> None:
             f"{path}: the network is given labels (num_class_embeds={unet.get('num_class_embeds')}); draw samples with "
             f"it and give their folder instead of the model"
         )
-    side = size if isinstance(size, int) else size[0] if isinstance(size, list) and len(set(size)) == 1 else None
+    side = size if isinstance(size, int) else size[0] if isinstance(size, list) and size[:1] * 2 == size else None
     if type(side) is not int or not 2 <= side <= 1024 or channels not in (1, 3):
         raise AuditError(
             f"{path}: sample_size={size}, in_channels={channels}; squares of 2 to 1024 pixels with 1 or 3 channels "
@@ -134,8 +133,3 @@ def _digest(path: Path) -> str:
         except (Refused, OSError) as error:
             raise AuditError(f"{path / name}: {error}; save the pipeline again") from None
     return digest.hexdigest()
-
-
-def count(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Numbers in all tensors."""
-    return sum(math.prod(shape) for shape in shapes.values())

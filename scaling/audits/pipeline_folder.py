@@ -90,7 +90,13 @@ def _check_network(path: Path, unet: Mapping[str, object]) -> None:
             f"{path}: the network is given labels (num_class_embeds={unet.get('num_class_embeds')}); draw samples with "
             f"it and give their folder instead of the model"
         )
-    side = size if isinstance(size, int) else size[0] if isinstance(size, list) and size[:1] * 2 == size else None
+    side = (
+        size
+        if isinstance(size, int)
+        else size[0]
+        if isinstance(size, list) and len(size) == 2 and size[0] == size[1]
+        else None
+    )
     if type(side) is not int or not 2 <= side <= 1024 or channels not in (1, 3):
         raise AuditError(
             f"{path}: sample_size={size}, in_channels={channels}; squares of 2 to 1024 pixels with 1 or 3 channels "

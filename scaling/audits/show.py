@@ -32,7 +32,7 @@ def show(evals: Mapping, strata: Sequence[Mapping], lines: Iterable[str]) -> Non
     if len(strata) > 1:
         console.print(strata_table(strata))
     for line in lines:
-        console.print(Text(printable(line)))  # Text: a path may hold [brackets]
+        console.print(Text(printable(line)), soft_wrap=True)  # Text: a path may hold [brackets]
 
 
 def count_table(evals: Mapping) -> Table:

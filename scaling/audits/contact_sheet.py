@@ -1,4 +1,4 @@
-"""copies.png: generated samples beside the training images that they are nearest to, the nearest first."""
+"""copies.png: generated samples beside the training images that they are nearest to."""
 
 import io
 
@@ -12,13 +12,18 @@ SIDE, GAP, TEXT = 64, 8, 14  # pixels: least side of an image shown, between pai
 
 
 def contact_sheet(samples: np.ndarray, ratio: np.ndarray, nearest: np.ndarray, training: np.ndarray) -> bytes:
-    """PNG of at most PAIRS pairs by rising gap ratio: sample left, training image right, the ratio below.
+    """PNG of at most PAIRS pairs: sample left, training image right, the gap ratio below, the smallest first.
+
+    The best copy of every training image comes before the second of any.
 
     samples float32 [S C H W] in [-1, 1], ratio [S], nearest int64 [S] rows of training uint8 [U C H W].
     """
     import torch
 
-    shown = np.argsort(ratio, kind="stable")[:PAIRS]
+    by_ratio = np.argsort(ratio, kind="stable")
+    first = np.zeros(len(ratio), bool)
+    first[np.unique(nearest[by_ratio], return_index=True)[1]] = True
+    shown = np.concatenate([by_ratio[first], by_ratio[~first]])[:PAIRS]
     left, right = to_bytes(torch.from_numpy(samples[shown])), training[nearest[shown]]
     factor = max(1, -(-SIDE // left.shape[-1]))
     side, columns = factor * left.shape[-1], min(COLUMNS, len(shown))

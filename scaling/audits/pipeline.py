@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scaling.audits.pipeline_folder import PipelineFolder, weight_shapes
 from scaling.audits.refusal import AuditError
-from scaling.audits.schedule import PREDICTIONS, ScheduledDenoiser, model_output, nearest_levels, schedule_sigmas
+from scaling.audits.schedule import ScheduledDenoiser, model_output, nearest_levels, schedule_sigmas
 from scaling.audits.subject import Subject
 from scaling.diffusion.sampler import Denoises
 from scaling.models.ladder import count_params
@@ -45,10 +45,8 @@ def pipeline_subject(
     steps = _steps(pipeline, steps)
     drawn = Drawing(pipeline, steps, batch, seed, say)
     alphas, prediction = getattr(scheduler, "alphas_cumprod", None), scheduler.config.get("prediction_type")
-    if alphas is None or prediction not in PREDICTIONS:
-        note = (
-            f"{type(scheduler).__name__}, prediction_type={prediction}: no D(x; sigma) follows; losses are left empty"
-        )
+    if alphas is None or prediction is None:
+        note = f"{type(scheduler).__name__} has no alphas_cumprod: losses and basin recovery are left empty"
         return Subject(drawn, folder.sha256, columns=network_columns(pipeline.unet), notes=[note])
     denoiser = ScheduledDenoiser(lambda x, t: pipeline.unet(x, t).sample, alphas.to(device), prediction, batch)
     path = ReturnPath(scheduler, steps, seed)
@@ -128,9 +126,15 @@ class Drawing:
         for start in range(0, count, self.batch):
             rows = range(start, min(start + self.batch, count))
             generators = [sample_generator(self.seed, at) for at in rows]
-            images = self.pipeline(
-                batch_size=len(rows), generator=generators, num_inference_steps=self.steps, output_type="np"
-            ).images
+            try:
+                images = self.pipeline(
+                    batch_size=len(rows), generator=generators, num_inference_steps=self.steps, output_type="np"
+                ).images
+            except Exception as error:  # somebody else's network and scheduler; torch's own out of memory
+                said = " ".join(str(error).split())[:200]
+                raise AuditError(
+                    f"the pipeline cannot sample ({said}); try a smaller --batch than {self.batch}"
+                ) from error
             made.append(torch.from_numpy(np.moveaxis(images, 3, 1)).float() * 2 - 1)
             now = time.monotonic()
             if now - last >= SAY_SECONDS and rows.stop < count:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ TEXT = ("text_encoder", "tokenizer", "text_encoder_2", "transformer", "prior", "
 LATENT = ("vae", "vqvae", "movq")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 TIMESTEPS = 100_000
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
 LAYERS, LEVELS = 64, 16  # per block, of a network: a damaged config would build for ever
 
 
@@ -65,6 +65,11 @@ def read_pipeline(path: Path) -> PipelineFolder:
     _check_network(path, unet)
     if type(steps := schedule.get("num_train_timesteps", 1000)) is not int or not 2 <= steps <= TIMESTEPS:
         raise AuditError(f"{path}: num_train_timesteps={steps}; 2 to {TIMESTEPS:,} are loaded")
+    if (prediction := schedule.get("prediction_type", "epsilon")) not in PREDICTIONS:
+        raise AuditError(
+            f"{path}: prediction_type={prediction}; allowed are {', '.join(PREDICTIONS)}: draw samples with the "
+            f"model and give their folder instead"
+        )
     return PipelineFolder(path, kind, unet, schedule, _digest(path))
 
 
@@ -85,7 +90,13 @@ def _check_network(path: Path, unet: Mapping[str, object]) -> None:
             f"{path}: the network is given labels (num_class_embeds={unet.get('num_class_embeds')}); draw samples with "
             f"it and give their folder instead of the model"
         )
-    side = size if isinstance(size, int) else size[0] if isinstance(size, list) and len(set(size)) == 1 else None
+    side = (
+        size
+        if isinstance(size, int)
+        else size[0]
+        if isinstance(size, list) and len(size) == 2 and size[0] == size[1]
+        else None
+    )
     if type(side) is not int or not 2 <= side <= 1024 or channels not in (1, 3):
         raise AuditError(
             f"{path}: sample_size={size}, in_channels={channels}; squares of 2 to 1024 pixels with 1 or 3 channels "
@@ -128,8 +139,3 @@ def _digest(path: Path) -> str:
         except (Refused, OSError) as error:
             raise AuditError(f"{path / name}: {error}; save the pipeline again") from None
     return digest.hexdigest()
-
-
-def count(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Numbers in all tensors."""
-    return sum(math.prod(shape) for shape in shapes.values())

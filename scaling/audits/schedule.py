@@ -10,7 +10,6 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
 SAME = 1e-5  # relative difference up to which a float32 sigma is a level of the schedule
 
 
@@ -31,14 +30,12 @@ class ScheduledDenoiser:
     """D(x; sigma) of a network (x [B C H W], timestep int64 [B]) -> its prediction, at the levels of its schedule only.
 
     Between timesteps the network was never trained, so any other sigma raises ValueError. At most `batch` images are
-    given to the network at once.
+    given to the network at once. prediction: epsilon, v_prediction or sample.
     """
 
     def __init__(
         self, network: Callable[[Tensor, Tensor], Tensor], alphas_cumprod: Tensor, prediction: str, batch: int = 64
     ) -> None:
-        if prediction not in PREDICTIONS:
-            raise ValueError(f"prediction_type={prediction}: allowed are {', '.join(PREDICTIONS)}")
         self.network, self.prediction, self.batch = network, prediction, batch
         self.alphas = alphas_cumprod.double()
         self.levels = schedule_sigmas(alphas_cumprod)

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaling.audits.words import wilson
+from scaling.limits import printable
 
 WIDTH = 140  # columns where there is no terminal
 COUNTS = (  # what, count, trials, null count, null trials
@@ -31,7 +32,7 @@ def show(evals: Mapping, strata: Sequence[Mapping], lines: Iterable[str]) -> Non
     if len(strata) > 1:
         console.print(strata_table(strata))
     for line in lines:
-        console.print(Text(line))  # Text: a path may hold [brackets]
+        console.print(Text(printable(line)), soft_wrap=True)  # Text: a path may hold [brackets]
 
 
 def count_table(evals: Mapping) -> Table:

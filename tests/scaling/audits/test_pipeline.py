@@ -209,3 +209,18 @@ def test_other_schedulers_leave_what_they_cannot_tell_empty(place, tmp_path):
     made = audited(place, str(tmp_path / "multistep"), tmp_path / "out", "--steps", "8")
     assert "n_basin" not in made["evals"] and made["evals"]["seen_loss"] > 0
     assert any("basin recovery is left empty" in note for note in made["notes"])
+
+
+def test_what_a_config_says_moves_no_cursor(refused):
+    def hostile(folder: Path) -> None:
+        changed(folder / "scheduler" / "scheduler_config.json", prediction_type="\x1b[2Jepsilon")
+
+    line = refused(hostile)
+    assert "prediction_type" in line and "\x1b" not in line
+
+
+def test_a_pipeline_that_cannot_sample_says_why(refused):
+    def sideways(folder: Path) -> None:
+        changed(folder / "scheduler" / "scheduler_config.json", timestep_spacing="sideways")
+
+    assert "cannot sample (sideways is not supported" in refused(sideways)

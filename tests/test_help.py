@@ -67,7 +67,17 @@ def test_help_is_a_screen_that_ends_with_an_example(module):
     assert max(map(len, lines)) <= COLUMNS
     assert lines[0].startswith(f"usage: python -m {module} ")
     assert lines[-1].startswith(f"example: python -m {module} ")
+    check_example(lines[-1].split()[4:], text[: text.rindex("example:")])
     assert not re.findall(r"^  (--\S+)(?: \S+)?\n(?! {4})", text, re.MULTILINE), "an option without a word of help"
+
+
+def check_example(words: list[str], explained: str) -> None:
+    """It gives something, by options that are explained above it, of files that are there."""
+    assert words
+    for word in words:
+        option = word.partition("=")[0]
+        assert not word.startswith("--") or f"  {option} " in explained, word
+        assert not word.startswith(("configs/", "sweeps/", "results/")) or (ROOT / word).exists(), word
 
 
 def test_help_fits_a_narrow_window():

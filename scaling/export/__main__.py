@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scaling.command import command_line
 from scaling.config import ConfigError
 from scaling.limits import Refused
 from scaling.schema import SchemaError
@@ -20,7 +21,7 @@ DONE, NOT_PUSHED, WRONG = 0, 1, 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0; 1 where the hub did not take the export; 2 on what is no exportable run, or no place for it."""
-    parser = argparse.ArgumentParser("python -m scaling.export", description=PURPOSE, allow_abbrev=False)
+    parser = command_line("scaling.export", "RUN --out DIR [options]", PURPOSE, "runs/0a1b2c3d4e5f --out model")
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a finished run")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="a new or empty folder")
     parser.add_argument(

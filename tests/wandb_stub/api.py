@@ -16,7 +16,8 @@ ATTRIBUTES = {"sweep": "sweep", "name": "id", "state": "state", "group": "group"
 
 
 class ApiOperations:
-    """exported: how many of a run's first rows are in its parquet file. sampled: how often a sample was asked for."""
+    """exported: how many of a run's first rows are in its parquet file. sampled: how often a sample was asked for.
+    views: the workspaces that were kept."""
 
     runs: dict[str, Run]
     url: str
@@ -24,6 +25,7 @@ class ApiOperations:
     def __init__(self) -> None:
         self.exported: dict[str, int] = {}
         self.sampled = 0
+        self.views: list[dict] = []
 
     def op_Runs(self, asked: dict) -> dict:
         filters = json.loads(asked.get("filters") or "{}")
@@ -58,6 +60,10 @@ class ApiOperations:
         rows = self.runs[asked["run"]].history[self.exported.get(asked["run"], 0) :]
         wanted = [json.dumps(row) for row in rows if asked["minStep"] <= row["_step"] < asked["maxStep"]]
         return {"project": {"run": {"history": wanted[: asked["pageSize"]]}}}
+
+    def op_UpsertView2(self, asked: dict) -> dict:
+        self.views.append(asked)
+        return {"upsertView": {"view": {"id": f"view{len(self.views)}", "name": asked["name"]}, "inserted": True}}
 
     def parquet_file(self, run: Run) -> bytes:
         rows = run.history[: self.exported[run.id]]

@@ -54,11 +54,11 @@ def ranked_images(rows: "DataFrame", ranking: Ranking) -> "DataFrame":
     Images that no run memorized (0 counts) or that were not measured are left out.
     """
     known = rows[rows[ranking.column].notna()]
-    known = known[known[ranking.column] > 0] if ranking.largest else known
     pooled = known.groupby("image_id").agg(
         value=(ranking.column, ranking.pooled), copies_lo=("copies", "min"), copies_hi=("copies", "max"),
         runs=("run_id", lambda ids: tuple(sorted(map(str, set(ids))))),
     ).reset_index()  # fmt: skip
+    pooled = pooled[pooled["value"] > 0] if ranking.largest else pooled
     return pooled.sort_values(["value", "image_id"], ascending=[not ranking.largest, True]).head(ACROSS)
 
 

@@ -35,7 +35,7 @@ def test_the_ratio_holds_what_both_intervals_allow(over, under, known):
 
 
 def test_changes_stand_in_rank_with_the_planted_prices(answers):
-    """Decay removes 3 for a loss of .1, fewer weights 1 for .2, more data 1.5 for -.05 (rows of the question's test)."""
+    """Decay removes 3 for a loss of .1, fewer weights 1 for .2, more data 1.5 for -.05."""
     ranked, _ = interventions(answers, 0.95)
     table = ranked.data.assign(key=ranked.data["change"].str.split(":").str[0]).set_index("key")
     prices = table["loss_per_logit"].to_dict()

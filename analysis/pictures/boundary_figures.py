@@ -14,6 +14,7 @@ from analysis.boundary.reading_points import at_holdout_minimum, at_images_seen
 from analysis.boundary.redraw import Rows
 from analysis.pictures.boundary_plot import Arrow, plot_boundary
 from analysis.pictures.curve_figures import Figures, Fits
+from analysis.pictures.points import said_runs
 from analysis.plots import Mark, Ordered, ReportFigure, count_label
 from analysis.rates import wilson
 from analysis.summary import duplicated_recovery, last_evaluations
@@ -69,9 +70,10 @@ class _Study:
     """The points of one boundary: means of cells where some cell has two runs, else the runs."""
 
     points: Rows | Cells
-    of_point: "DataFrame"  # params, runs (tuple), x_lo, x_hi, y_lo, y_hi at 1 standard error
+    of_point: "DataFrame"  # params, cell_id, runs (tuple), x_se, y_se, hits, trials
     what: str
     n_runs: int
+    n_exact: int  # runs without a standard error of the quality column
     features: str  # of KID
 
 
@@ -85,6 +87,7 @@ def _study(tables: Tables, rows: "DataFrame", column: str) -> _Study | None:
     if counted["run_id"].nunique() < 2:
         return None
     features = ", ".join(sorted(map(str, counted["feature_space"].dropna().unique()))) or "not named"
+    exact = int(counted[f"{column}_se"].isna().sum())
     nothing = np.full(len(counted), np.nan)
     hits, trials = counted["y"].to_numpy(float), counted["y_trials"].to_numpy(float)
     every = Rows(
@@ -99,7 +102,7 @@ def _study(tables: Tables, rows: "DataFrame", column: str) -> _Study | None:
         runs = Rows(every.value, every.se, every.hits, every.trials, counted["run_id"].astype(str).to_numpy())
         points = cell_means(runs, cell.to_numpy())
         groups = points.rows
-    return _Study(points, _of_points(counted, groups, points), what, counted["run_id"].nunique(), features)
+    return _Study(points, _of_points(counted, groups, points), what, counted["run_id"].nunique(), exact, features)
 
 
 def _of_points(counted: "DataFrame", groups: Sequence[Array], points: Rows | Cells) -> "DataFrame":
@@ -132,12 +135,13 @@ def _figure(name: str, column: str, when: str, study: _Study, params: Ordered, l
     on_front = points[points["on_front"]]
     stay = int((on_front["membership"] >= 0.9).sum())
     bars = "runs' scatter or measurement" if cells else "measurement"
+    exact = f" {study.n_exact} runs tell no error of {SHORT[column]} and count as exact." if study.n_exact else ""
     caption = (
         f"{study.what.capitalize()} against {SHORT[column]} {when}; lower is better in both. Step line: the "
         f"{len(on_front)} of {len(points)} {kind} that no other dominates, {stay} of which stay so in 90 % of {DRAWS} "
         f"draws. Ring and depth of colour: the probability to be on the boundary; bars ({100 * level:g} %, {bars}) "
         f"only "
-        f"where it is 5 % or more. {_knee_words(found, points, SHORT[column])}{_ways_words(arrows)} "
+        f"where it is 5 % or more. {_knee_words(found, points, SHORT[column])}{_ways_words(arrows)}{exact} "
         f"n = {study.n_runs} runs."
     )
     alt = (
@@ -205,11 +209,12 @@ def _knee_words(found: Boundary, points: "DataFrame", quality: str) -> str:
 
 
 def _ways_words(arrows: Sequence[Arrow]) -> str:
-    return (
-        f" Arrows: the smallest change that would take the {len(arrows)} dominated that memorize most to the boundary."
-        if arrows
-        else ""
+    if not arrows:
+        return ""
+    which = (
+        f"the dominated {'point that memorizes' if len(arrows) == 1 else f'{len(arrows)} points that memorize'} most"
     )
+    return f" Arrow: the smallest change that would take {which} to the boundary."
 
 
 def _mark(axes: object, row: object, column: str, way: str, knee: bool) -> Mark:
@@ -217,6 +222,6 @@ def _mark(axes: object, row: object, column: str, way: str, knee: bool) -> Mark:
     said = (
         f"{SHORT[column]} {row.x:.4g} ({row.x_lo:.4g} to {row.x_hi:.4g}), rate {100 * row.y:.3g} % "
         f"({100 * row.y_lo:.3g} to {100 * row.y_hi:.3g} %){sure}{', the knee' if knee else ''}; "
-        f"{count_label(row.params)} parameters; n = {len(row.runs)} runs{way}"
+        f"{count_label(row.params)} parameters; n = {said_runs(len(row.runs))}{way}"
     )
     return Mark(axes, row.x, row.y, said, row.runs)

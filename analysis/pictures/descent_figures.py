@@ -9,6 +9,7 @@ from analysis.descent_curves import FEWEST_X, OF_AXIS, OF_REPLICATE, DescentCurv
 from analysis.onsets.run_setting import config
 from analysis.pictures.curve_figures import Figures
 from analysis.pictures.descent_plot import SHOWN, DescentPanel, plot_descents
+from analysis.pictures.points import said_runs
 from analysis.plots import Mark, ReportFigure, count_label
 from analysis.questions.interventions import changes, flat
 
@@ -116,7 +117,7 @@ def _marks(axes: object, curve: DescentCurve, losses: "DataFrame") -> list[Mark]
     points = [
         Mark(axes, row.x, row.mean,
              f"hold-out loss {row.mean:.4g}{f' ± {row.se:.2g}' if row.se > 0 else ''} at {count_label(row.x)} "
-             f"{XLABEL[curve.axis]}; n = {row.n} runs", row.runs)
+             f"{XLABEL[curve.axis]}; n = {said_runs(row.n)}", row.runs)
         for row in held.itertuples()
     ]  # fmt: skip
     verdict = curve.verdict

@@ -7,6 +7,7 @@ import numpy as np
 
 from analysis.pictures.agreement_figures import plot_images
 from analysis.pictures.curve_figures import Figures, Fits
+from analysis.pictures.points import said_runs
 from analysis.plots import Mark, Ordered, ReportFigure
 from analysis.summary import last_evaluations
 from analysis.table import Tables
@@ -54,11 +55,11 @@ def ranked_images(rows: "DataFrame", ranking: Ranking) -> "DataFrame":
     Images that no run memorized (0 counts) or that were not measured are left out.
     """
     known = rows[rows[ranking.column].notna()]
-    known = known[known[ranking.column] > 0] if ranking.largest else known
     pooled = known.groupby("image_id").agg(
         value=(ranking.column, ranking.pooled), copies_lo=("copies", "min"), copies_hi=("copies", "max"),
         runs=("run_id", lambda ids: tuple(sorted(map(str, set(ids))))),
     ).reset_index()  # fmt: skip
+    pooled = pooled[pooled["value"] > 0] if ranking.largest else pooled
     return pooled.sort_values(["value", "image_id"], ascending=[not ranking.largest, True]).head(ACROSS)
 
 
@@ -81,7 +82,7 @@ def _ranked(tables: Tables) -> ReportFigure | str:
     marks = [
         _mark(figure.axes[k * across + column], strips[k][1][column],
               f"image {row.image_id}: {r.said.format(value=row.value)} ({r.pooled} over runs), ×{_copies(row)}; "
-              f"n = {len(row.runs)} runs", row.runs)
+              f"n = {said_runs(len(row.runs))}", row.runs)
         for k, (r, top) in enumerate(found) for column, row in enumerate(top.itertuples())
     ]  # fmt: skip
     n = rows["run_id"].nunique()
@@ -146,16 +147,17 @@ def gallery_samples(gallery: Mapping[str, Mapping[str, Array]]) -> dict[str, Arr
 
 
 def _of_unlike_runs(order: Sequence[int], samples: Mapping[str, Array]) -> list[int]:
-    """The first ACROSS of `order`, at most A_RUN of one run and one of each nearest image, while there are others."""
-    chosen, seen, of_run = [], set(), {}
-    for k in order:
-        image, run = samples["nearest"][k].tobytes(), samples["run"][k]
-        if len(chosen) < ACROSS and image not in seen and of_run.get(run, 0) < A_RUN:
-            chosen.append(int(k))
-            seen.add(image)
-            of_run[run] = of_run.get(run, 0) + 1
-    rest = [int(k) for k in order if k not in chosen]
-    return chosen + rest[: ACROSS - len(chosen)]
+    """ACROSS of `order`, in it: at most A_RUN of one run and one of each nearest image, while there are others."""
+    chosen: dict[int, None] = {}  # in order of choice
+    for most in (A_RUN, ACROSS):  # of one run
+        for k in order:
+            images = {samples["nearest"][other].tobytes() for other in chosen}
+            of_run = sum(samples["run"][other] == samples["run"][k] for other in chosen)
+            if len(chosen) < ACROSS and of_run < most and samples["nearest"][k].tobytes() not in images:
+                chosen[int(k)] = None
+    chosen |= dict.fromkeys(int(k) for k in order)
+    first = set(list(chosen)[:ACROSS])
+    return [int(k) for k in order if k in first]
 
 
 def _described(

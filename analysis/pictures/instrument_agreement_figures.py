@@ -8,6 +8,7 @@ from analysis.agreement import OF_CELLS, cell_agreement
 from analysis.pictures.agreement_figures import WORDS
 from analysis.pictures.curve_figures import Figures, Fits
 from analysis.pictures.instrument_agreement_plot import plot_beside_null, plot_rank_agreement
+from analysis.pictures.points import said_runs
 from analysis.plots import Mark, Ordered, ReportFigure, count_label
 from analysis.rates import wilson
 from analysis.summary import last_evaluations
@@ -100,7 +101,7 @@ def _beside_null(evals: "DataFrame", params: Ordered, level: float) -> ReportFig
              f"{WORDS.get(row.instrument, row.instrument)} {100 * row.rate:.3g} % ({100 * row.lo:.3g} to "
              f"{100 * row.hi:.3g} "
              f"%) of {row.trials:.0f}, null {_percent(row.null)}, ceiling {_percent(row.ceiling)}; "
-             f"{count_label(row.params)} parameters, cell {row.cell_id}; n = {len(row.runs)} runs", row.runs)
+             f"{count_label(row.params)} parameters, cell {row.cell_id}; n = {said_runs(len(row.runs))}", row.runs)
         for row in readings.itertuples()
     ]  # fmt: skip
     several, shown = last["cell_id"].nunique(), readings["cell_id"].nunique()

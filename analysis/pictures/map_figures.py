@@ -7,6 +7,7 @@ import numpy as np
 
 from analysis.pictures.curve_figures import Figures, Fits, counted, overdispersion
 from analysis.pictures.phase_lines import PhaseLine, phase_line
+from analysis.pictures.points import said_runs
 from analysis.pictures.rate_map_plot import LINES, plot_rate_map, rate_words, room_for
 from analysis.plots import Mark, Ordered, ReportFigure, count_label
 from analysis.summary import StudyFit, last_evaluations, main_setting, pooled_rates
@@ -91,14 +92,8 @@ def _map(
     lines, room = _boundaries(rows, y, found, level)
     figure = plot_rate_map(cells, lines, xlabel="parameters", ylabel=of_y, ylabels=ticks or None, room=room)
     label = {value: ticks.get(value, count_label(value)) for value in cells["y"].unique()}
-    marks = [
-        Mark(figure.axes[0], cell.x, cell.y,
-             f"{rate_words(cell.rate)} % ({rate_words(cell.lo)} to {rate_words(cell.hi)} %) {of_rate}: {cell.hits:.0f} "
-             f"of "
-             f"{cell.trials:.0f}; {count_label(cell.x)} parameters, {of_y} {label[cell.y]}; n = {cell.n_runs} runs",
-             cell.runs)
-        for cell in cells.itertuples()
-    ]  # fmt: skip
+    marks = [Mark(figure.axes[0], cell.x, cell.y, _said(cell, of_rate, f"{of_y} {label[cell.y]}"), cell.runs)
+             for cell in cells.itertuples()]  # fmt: skip
     n = cells["n_runs"]
     per = f"n = {n.min()} a tile" if n.nunique() == 1 else f"n = {n.min()} to {n.max()} a tile"
     caption = (
@@ -113,6 +108,12 @@ def _map(
     )
     data = cells.drop(columns="runs").rename(columns={"x": "params", "y": y}).assign(runs=cells["runs"].map(" ".join))
     return ReportFigure(name, "maps", figure, caption, alt, data=data, marks=marks)
+
+
+def _said(cell: object, of_rate: str, at: str) -> str:
+    ends = f"({rate_words(cell.lo)} to {rate_words(cell.hi)} %)"
+    counted = f"{rate_words(cell.rate)} % {ends} {of_rate}: {cell.hits:.0f} of {cell.trials:.0f}"
+    return f"{counted}; {count_label(cell.x)} parameters, {at}; n = {said_runs(cell.n_runs)}"
 
 
 def _boundaries(

@@ -8,6 +8,7 @@ from scipy.special import ndtri
 from analysis.onset import onsets
 from analysis.onsets.crossing import Status
 from analysis.pictures.curve_figures import Figures, Fits, overdispersion
+from analysis.pictures.points import said_runs
 from analysis.pictures.training_plot import ONSETS, places, plot_training, title_of
 from analysis.plots import Mark, Ordered, ReportFigure, count_label
 from analysis.summary import main_setting, pooled_rates
@@ -127,7 +128,7 @@ def _marks(axes: list, k: int, columns: int, curve: "DataFrame", strip: "DataFra
         value = [f"{100 * v:.3g} %" if share else f"{v:.4g}" for v in (row.mean, row.lo, row.hi)]
         said = (
             f"{'memorized share' if share else 'hold-out loss'} {value[0]} ({value[1]} to {value[2]}) at "
-            f"{count_label(row.images_seen)} images seen; n = {len(row.runs)} runs"
+            f"{count_label(row.images_seen)} images seen; n = {said_runs(len(row.runs))}"
         )
         found.append(Mark(axes[k if share else columns + k], row.images_seen, row.mean, said, row.runs))
     low, high = axes[2 * columns + k].get_xlim()
@@ -147,7 +148,7 @@ def _medians(strip: "DataFrame") -> str:
         part = strip[strip["onset"] == onset]
         known = part["at"].dropna()
         early = int((part["at"].isna() & np.isfinite(part["hi"])).sum())
-        words = [f"at {count_label(known.median())} images seen (median of {len(known)} runs)"] * (len(known) > 0)
+        words = [f"at {count_label(known.median())} images seen (median of {said_runs(len(known))})"] * (len(known) > 0)
         words += [f"before the first evaluation in {early}"] * (early > 0)
         late = len(part) - len(known) - early
         words += [f"not up to the end in {late}"] * (late > 0)

@@ -96,6 +96,11 @@ def test_each_reading_point_has_its_figure():
     assert "after 20 images seen" in said["boundary_holdout_common"]
 
 
+def test_losses_without_an_error_are_said_to_count_as_exact():
+    found = one(boundaries(tables([*rows()[:3], rows()[3] | {"holdout_loss_se": None}]), SIZE, {}, 0.95))
+    assert "1 runs tell no error of hold-out loss and count as exact" in found.caption
+
+
 def test_rates_of_zero_have_a_boundary_of_one_point():
     found = one(boundaries(tables(rows(n_memorized=0)), SIZE, {}, 0.95))
     assert "The boundary has no knee" in found.caption and "1 of 4 runs" in found.caption

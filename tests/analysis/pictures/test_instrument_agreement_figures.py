@@ -14,7 +14,8 @@ SIZE = Ordered([1000, 2000], "params")
 def rows(memorized, basin, seeds: int = 2, **more) -> list[dict]:
     """A cell for each entry, its counts in every seed; the first half has 1,000 parameters."""
     return [
-        {"run_id": f"{k}-{seed}", "cell_id": f"c{k:02d}", "images_seen": 10, "params": 1000 * (1 + (2 * k >= len(memorized))),
+        {"run_id": f"{k}-{seed}", "cell_id": f"c{k:02d}", "images_seen": 10,
+         "params": 1000 if 2 * k < len(memorized) else 2000,
          "n_generated": 100, "n_memorized": m, "n_null_memorized": 1, "n_basin": 200, "n_basin_recovered": b,
          "n_null_basin": 50, "n_null_basin_recovered": 5, "n_ideal_basin_recovered": 180} | more
         for k, (m, b) in enumerate(zip(memorized, basin, strict=True)) for seed in range(seeds)

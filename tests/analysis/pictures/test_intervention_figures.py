@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from analysis.pictures.intervention_figures import interventions, ranked_table, ratio_interval
+from analysis.pictures.intervention_plot import PANELS
+from analysis.pictures.saving import show_as_written
 from analysis.questions.interventions import interventions as ask
 from tests.analysis.plain_study import tables
 from tests.analysis.questions.test_interventions import ASK, study
@@ -33,7 +35,7 @@ def test_the_ratio_holds_what_both_intervals_allow(over, under, known):
 
 
 def test_changes_stand_in_rank_with_the_planted_prices(answers):
-    """Decay removes 3 for a loss of .1, fewer weights 1 for .2, more data 1.5 for -.05 (rows of the question's test)."""
+    """Decay removes 3 for a loss of .1, fewer weights 1 for .2, more data 1.5 for -.05."""
     ranked, _ = interventions(answers, 0.95)
     table = ranked.data.assign(key=ranked.data["change"].str.split(":").str[0]).set_index("key")
     prices = table["loss_per_logit"].to_dict()
@@ -48,9 +50,7 @@ def test_changes_stand_in_rank_with_the_planted_prices(answers):
 
 def test_intervals_are_drawn_where_they_are_told(answers):
     ranked, _ = interventions(answers, 0.95)
-    for axes, name in zip(
-        ranked.figure.axes, ("benefit", "cost_holdout_loss", "cost_kid", "loss_per_logit"), strict=True
-    ):
+    for axes, name in zip(ranked.figure.axes, PANELS, strict=True):
         bars = {line.get_ydata()[0]: tuple(line.get_xdata()) for line in axes.lines if len(set(line.get_ydata())) == 1
                 and len(line.get_xdata()) == 2}  # fmt: skip
         for y, row in zip(axes.get_yticks(), ranked.data.to_dict("records"), strict=True):
@@ -93,10 +93,8 @@ def test_a_long_hostile_change_is_cut_and_never_set_as_a_formula(answers):
     ranked, moves = interventions(changed, 0.95)
     label = ranked.figure.axes[0].get_yticklabels()[1].get_text()
     assert len(label) < 80 and label.count("\n") <= 1
-    from analysis.report import _show_as_written
-
     for figure in (ranked.figure, moves.figure):
-        _show_as_written(figure)
+        show_as_written(figure)
         figure.draw_without_rendering()
 
 

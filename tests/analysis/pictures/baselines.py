@@ -26,7 +26,7 @@ def picture(figure: ReportFigure) -> Image.Image:
     for legend in figure.figure.findobj(Legend):
         legend.remove()  # one that is only hidden keeps its room
     for words in figure.figure.findobj(Text):
-        words.set_visible(False)
+        words.set(visible=False, in_layout=False)
     drawn = Image.open(io.BytesIO(render(figure, ["png"], DPI)["png"])).convert("RGB")
     return drawn.quantize(COLORS, dither=Image.Dither.NONE)
 

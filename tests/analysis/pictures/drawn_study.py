@@ -126,7 +126,8 @@ def drawn_figures(tables: Tables, fits: Sequence[StudyFit], *names: str) -> dict
     params, by_name, found = study_scale(tables, "params"), {one.name: one for one in fits}, []
     for build in dict.fromkeys(BUILDERS[name] for name in names or BUILDERS):
         by_instrument = build.__module__ == instrument_figures.__name__
-        found += build(tables, 0.95) if by_instrument else build(tables, params, by_name, 0.95)
+        made = build(tables, 0.95) if by_instrument else build(tables, params, by_name, 0.95)
+        found += [] if isinstance(made, str) else made
     return {figure.name: figure for figure in found if figure.name in (names or BUILDERS)}
 
 

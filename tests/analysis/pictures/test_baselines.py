@@ -96,10 +96,8 @@ def recoloured(figure: Figure) -> None:
 
 
 CHANGES = [
-    (higher, "memorized_over_training"), (higher, "losses"), (higher, "attack_budget"), (higher, "noise_levels"),
-    (exchanged, "memorized_over_training"), (exchanged, "losses"), (recoloured, "efficiency_by_copies"),
-    (without_intervals, "memorized_by_params"), (without_intervals, "prompted_recovery"),
-    (linear, "memorized_by_params"), (linear, "noise_levels"),
+    (higher, "memorized_over_training"), (higher, "losses"), (exchanged, "memorized_over_training"),
+    (recoloured, "efficiency_by_copies"), (without_intervals, "memorized_by_params"), (linear, "memorized_by_params"),
 ]  # fmt: skip
 
 
@@ -111,6 +109,6 @@ def test_a_change_of_the_figure_is_told(change, name, small):
 
 
 def test_other_hinting_of_fonts_is_no_change(small):
-    with rc_context({"text.hinting": "none"}):
+    with rc_context({"text.hinting": "force_autohint"}):
         for name in ("losses", "memorized_over_training"):
             assert difference(stored(name), picture(small(name))) <= MOST

@@ -79,7 +79,7 @@ def test_prompted_rows_have_ceiling_and_null(plain_figures):
     rows = plain_figures["prompted_recovery"].data
     ceilings = rows.query("drawn == 'ceiling'").groupby("context")["rate"]
     assert ceilings.min().to_dict() == ceilings.max().to_dict() == {"1/4": 19 / 64, "1/2": 51 / 64}
-    np.testing.assert_allclose(rows.query("drawn == 'null'")["rate"], 1 / 64)
+    np.testing.assert_allclose(rows.query("drawn == 'null_rate'")["rate"], 1 / 64)
 
 
 def places(axes: Axes) -> np.ndarray:
@@ -144,7 +144,7 @@ def test_a_large_study_says_that_marks_were_left_out(study):
     found = curve_figures.recovery(replace(study, strata=many), study_scale(study, "params"), {}, 0.95)[1]
     drawn = 24 + 560 * 6
     assert len(found.marks) == MOST_MARKS < drawn and f"{MOST_MARKS} of the {drawn} points" in found.caption
-    assert len(found.data.query("drawn != 'null'")) == drawn  # the csv holds them all
+    assert len(found.data.query("drawn != 'null_rate'")) == drawn  # the csv holds them all
 
 
 def test_the_csv_alone_draws_the_fitted_curve(fits, plain_figures):
@@ -160,5 +160,5 @@ def test_the_csv_alone_draws_the_fitted_curve(fits, plain_figures):
 
 def test_values_without_a_run_have_none(plain_figures):
     data = plain_figures["recovery_by_params"].data
-    assert data.query("drawn in ('fit', 'null')")["runs"].isna().all()
+    assert data.query("drawn in ('fit', 'null_rate')")["runs"].isna().all()
     assert isinstance(data, pandas.DataFrame) and data.columns[0] == "drawn"

@@ -76,7 +76,7 @@ def efficiency(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fig
         rates, "copies", params, xlabel="copies of the image", null=1.0,
         ylabel=f"emission efficiency ({100 * level:g} % interval)", null_label="copier",
     )  # fmt: skip
-    at = rate_points(figure.axes[0], rates, "copies", params, null=1.0, said=_said_efficiency)
+    at = rate_points(figure.axes[0], rates, "copies", params, null=1.0, reference="copier", said=_said_efficiency)
     caption = (
         f"Emission efficiency: how often a stratum's images are generated, over what a perfect copier does (dotted, "
         f"1). A rising "

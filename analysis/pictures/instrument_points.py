@@ -13,7 +13,7 @@ from analysis.pictures.instrument_plots import (
     noise_panels,
     prompted_aside,
 )
-from analysis.pictures.points import Points, marks_of, points, said_runs, said_setting, said_share, with_runs
+from analysis.pictures.points import NULL, Points, marks_of, points, said_runs, said_setting, said_share, with_runs
 from analysis.plots import Ordered
 
 if TYPE_CHECKING:
@@ -87,5 +87,6 @@ def prompted_points(panels: Sequence[Axes], rates: "DataFrame", ends: "DataFrame
             )  # fmt: skip
     for name in ("ceiling", "null"):
         known = ends[ends[name].notna()]
-        parts.append(known.drop(columns=["ceiling", "null"]).assign(drawn=name, rate=known[name]))
+        kind = {"null": NULL}.get(name, name)
+        parts.append(known.drop(columns=["ceiling", "null"]).assign(drawn=kind, rate=known[name]))
     return points(parts, marks)

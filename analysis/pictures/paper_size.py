@@ -138,12 +138,12 @@ def _legend_below(figure: Figure, width: float) -> int:
 
 def _fit_text(figure: Figure) -> None:
     """Break labels longer than their axis or the figure, and leave out tick labels that would touch."""
-    figure.draw_without_rendering()
-    for axes in figure.axes:
-        for text, room in (
-            (axes.xaxis.label, axes.bbox.width), (axes.yaxis.label, axes.bbox.height), (axes.title, axes.bbox.width),
-        ):  # fmt: skip
-            _wrap(text, room)
+    for _ in range(2):  # a label broken at the left makes the panel, and so the room below it, narrower
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            _wrap(axes.xaxis.label, axes.bbox.width)
+            _wrap(axes.yaxis.label, axes.bbox.height)
+            _wrap(axes.title, axes.bbox.width)
     for text in figure.texts:  # labels that the panels share
         _wrap(text, (0.7 * figure.bbox.height if text.get_rotation() else 0.9 * figure.bbox.width))
     figure.draw_without_rendering()
@@ -154,7 +154,7 @@ def _fit_text(figure: Figure) -> None:
 def _wrap(text: Text, room: float) -> None:
     box = text.get_window_extent()
     length = max(box.width, box.height) if text.get_text() else 0
-    if length > room and "\n" not in text.get_text():
+    if length > 0.95 * room and "\n" not in text.get_text():
         characters = max(int(len(text.get_text()) * room / length), 8)
         # textwrap leaves a word alone in the last line: as many characters in each line as the number of lines allows
         lines = len(textwrap.wrap(text.get_text(), characters))

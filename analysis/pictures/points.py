@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 MOST_MARKS = 1500  # of a figure: more are neither told apart by a finger nor light on a page
+NULL = "null_rate"  # a csv's "null" is read as a missing value
 SAID = {
     "params": "{:,.0f} parameters",
     "copies": "copies {:g}",
@@ -88,6 +89,7 @@ def rate_points(
     runs: "DataFrame | None" = None,
     curve: Callable[[np.ndarray, float], np.ndarray] | None = None,
     null: float | None = None,
+    reference: str = NULL,
     level: float = 0.95,
     log_x: bool = True,
 ) -> Points:
@@ -113,5 +115,5 @@ def rate_points(
             part = {line.name: value, x: grid, "rate": curve(grid, value)}
             parts.append(pandas.DataFrame(part).assign(drawn="fit"))
     if null is not None:
-        parts.append(pandas.DataFrame({"drawn": ["null"], "rate": [null]}))
+        parts.append(pandas.DataFrame({"drawn": [reference], "rate": [null]}))
     return points(parts, marks)

@@ -4,12 +4,16 @@ logit f = -11 + .6 ln params + .9 ln copies + 1.1 ln(images_seen / last) ± .1 b
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas
 
+from analysis.pictures import curve_figures, figures, instrument_figures
+from analysis.pictures.scales import study_scale
+from analysis.plots import ReportFigure
+from analysis.summary import StudyFit
 from analysis.table import Tables, validated
 from scaling import schema
 
@@ -115,3 +119,23 @@ def write_drawn(folder: Path, **options) -> Path:
     arrays = {f"{run}.{name}": array for run, own in tables.gallery.items() for name, array in own.items()}
     np.savez(folder / "gallery.npz", **arrays)
     return folder
+
+
+def drawn_figures(tables: Tables, fits: Sequence[StudyFit], *names: str) -> dict[str, ReportFigure]:
+    """Fresh figures by name (default: all)."""
+    params, by_name, found = study_scale(tables, "params"), {one.name: one for one in fits}, []
+    for build in dict.fromkeys(BUILDERS[name] for name in names or BUILDERS):
+        by_instrument = build.__module__ == instrument_figures.__name__
+        made = build(tables, 0.95) if by_instrument else build(tables, params, by_name, 0.95)
+        found += [] if isinstance(made, str) else made
+    return {figure.name: figure for figure in found if figure.name in (names or BUILDERS)}
+
+
+BUILDERS = {
+    "recovery_by_params": curve_figures.recovery, "recovery_by_copies": curve_figures.recovery,
+    "efficiency_by_copies": curve_figures.efficiency, "memorized_by_params": curve_figures.memorized,
+    "memorized_by_duplication": curve_figures.duplication, "memorized_over_training": figures.growth,
+    "losses": figures.losses, "gallery": figures.gallery, "noise_levels": instrument_figures.noise,
+    "attack_budget": instrument_figures.budget, "prompted_recovery": instrument_figures.prompted,
+    "prompts": instrument_figures.prompts,
+}  # fmt: skip

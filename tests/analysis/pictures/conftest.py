@@ -1,0 +1,36 @@
+"""The drawn study, once for all tests of pictures, and the option that renews their baselines."""
+
+from collections.abc import Callable
+
+import pytest
+
+from analysis.plots import ReportFigure
+from analysis.summary import StudyFit, study_fits
+from analysis.table import Tables
+from tests.analysis.pictures.drawn_study import drawn_figures, drawn_tables
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--renew-baselines", action="store_true", help="write the pictures that figures are compared with")
+
+
+@pytest.fixture(scope="session")
+def study() -> Tables:
+    return drawn_tables()
+
+
+@pytest.fixture(scope="session")
+def fits(study: Tables) -> list[StudyFit]:
+    return study_fits(study, draws=1, level=0.95, seed=0)[0]
+
+
+@pytest.fixture(scope="session")
+def plain_figures(study: Tables, fits: list[StudyFit]) -> dict[str, ReportFigure]:
+    """For tests that only look."""
+    return drawn_figures(study, fits)
+
+
+@pytest.fixture(scope="session")
+def figure_of(study: Tables, fits: list[StudyFit]) -> Callable[[str], ReportFigure]:
+    """Fresh every time: a test may resize or change it."""
+    return lambda name: drawn_figures(study, fits, name)[name]

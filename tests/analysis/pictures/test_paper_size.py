@@ -1,0 +1,111 @@
+"""Figures at the widths of a paper: nothing leaves the picture, nothing is too small, nothing touches."""
+
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from analysis.pictures.paper import SMALLEST_TEXT
+from analysis.pictures.paper_size import resize
+from tests.analysis.pictures.drawn_study import drawn_figures
+
+WIDTHS = (3.35, 6.9)
+
+
+def texts(figure: Figure) -> list[Text]:
+    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+
+
+def shown(figure: Figure) -> list[tuple[Text, Bbox]]:
+    """The texts that are drawn, with their place: tick labels beyond the axis are not."""
+    hidden = {
+        id(label)
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+        for label in (tick.label1, tick.label2)
+        if not label.get_visible() or not _within(axes, axis, tick)
+    }
+    return [(text, text.get_window_extent()) for text in texts(figure) if id(text) not in hidden]
+
+
+def _within(axes: Axes, axis, tick) -> bool:
+    low, high = sorted(axis.get_view_interval())
+    return low <= tick.get_loc() <= high
+
+
+@pytest.fixture(scope="module", params=WIDTHS)
+def resized(request, study, fits) -> tuple[float, dict[str, Figure]]:
+    made = {name: found.figure for name, found in drawn_figures(study, fits).items()}
+    for figure in made.values():
+        resize(figure, request.param)
+        figure.draw_without_rendering()
+    return request.param, made
+
+
+def test_text_is_readable_inside_the_picture_and_apart(resized):
+    width, figures = resized
+    for name, figure in figures.items():
+        assert figure.get_figwidth() == width and figure.get_figheight() <= 9.3, name
+        drawn = shown(figure)
+        for text, box in drawn:
+            assert text.get_fontsize() >= SMALLEST_TEXT, (name, text)
+            assert box.x0 >= -1 and box.y0 >= -1, (name, text, box)
+            assert box.x1 <= figure.bbox.width + 1 and box.y1 <= figure.bbox.height + 1, (name, text, box)
+        for k, (text, box) in enumerate(drawn):
+            for other, place in drawn[k + 1 :]:
+                apart = not box.padded(-1).overlaps(place.padded(-1))
+                assert apart, (name, text.get_text(), other.get_text())
+
+
+def test_a_legend_lies_upon_no_panel(resized):
+    for name, figure in resized[1].items():
+        legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+        for legend in legends:
+            box = legend.get_window_extent()
+            assert not any(box.overlaps(axes.bbox) for axes in figure.axes), name
+
+
+def test_a_legend_keeps_its_entries_and_their_markers(figure_of):
+    axes = figure_of("recovery_by_params").figure.axes[0]
+    before = [text.get_text() for text in axes.get_legend().get_texts()]
+    resize(axes.figure, 3.35)
+    (legend,) = axes.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == before
+    assert legend.get_title().get_text() == "copies"
+    markers = [line.get_marker() for line in legend.findobj(Line2D)]
+    assert {"o", "s", "D", "^", "v", "P"} <= set(markers)
+
+
+def test_panels_find_new_places_and_keep_their_data(figure_of):
+    figure = figure_of("noise_levels").figure
+    before = [[line.get_xydata().tolist() for line in axes.lines] for axes in figure.axes]
+    resize(figure, 3.35)
+    figure.draw_without_rendering()
+    assert len({round(axes.bbox.x0) for axes in figure.axes}) == 1 and len(figure.axes) == 3  # below each other
+    assert [[line.get_xydata().tolist() for line in axes.lines] for axes in figure.axes] == before
+    again = figure_of("losses").figure
+    resize(again, 6.9)
+    again.draw_without_rendering()
+    assert len({round(axes.bbox.x0) for axes in again.axes}) == 2
+
+
+def test_a_shared_axis_has_its_numbers_where_nothing_stands_below():
+    """Three panels in two columns: the second column ends above an empty place."""
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    panels = figure.subplots(1, 3, sharex=True, sharey=True)
+    for axes in panels:
+        axes.plot([1, 2], [3, 4])
+    resize(figure, 3.35)
+    figure.draw_without_rendering()
+    numbered = [any(label.get_visible() for label in axes.get_xticklabels()) for axes in panels]
+    assert numbered == [False, True, True]
+    assert [any(label.get_visible() for label in axes.get_yticklabels()) for axes in panels] == [True, False, True]
+
+
+@pytest.mark.parametrize("width", [0, 2, 21, float("nan")])
+def test_a_width_no_page_has_is_refused(width):
+    with pytest.raises(ValueError, match=r"2\.5 to 20 inches wide"):
+        resize(Figure(), width)

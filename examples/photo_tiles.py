@@ -1,6 +1,6 @@
 """A folder of small photographs to try things with: scikit-learn's two sample photographs, cut into tiles of 32x32.
 
-    python examples/photo_tiles.py photos        # 520 PNG files, no two of which overlap
+python examples/photo_tiles.py photos        # 520 PNG files, no two of which overlap
 """
 
 import argparse

@@ -16,7 +16,17 @@ SCALING = {
     3: {"training"},
     4: {"sweep"},  # an engine runs cells, so it stands above training
     5: {"finished_run"},
-    6: {"train", "sweep.__main__", "status", "overview", "collect", "selfcheck", "compare", "wandb_history", "workspace"}
+    6: {
+        "train",
+        "sweep.__main__",
+        "status",
+        "overview",
+        "collect",
+        "selfcheck",
+        "compare",
+        "wandb_history",
+        "workspace",
+    }
     | {"wandb_records", "export"},
     7: {"audits"},
     8: {"audit"},

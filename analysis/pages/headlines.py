@@ -25,7 +25,7 @@ BOUNDARY = {  # question: what its answer says; the first that these data answer
     "max_params": "up to {value} parameters the memorized share stays below 1 %",
     "min_unique": "from {value} unique images on the memorized share is below 1 %",
 }
-PLACE = re.compile(r"at \w+ [-\d.e+]+ ")  # where on the surface an answer holds: at params 40489 (median)
+PLACE = re.compile(r"at (?!most|least)\w+ [-\d.e+]+ ")  # where on the surface an answer holds: at params 40489 (median)
 AXES = {"params": "size", "n_unique": "unique images", "images_seen": "training time"}
 
 

@@ -3,6 +3,7 @@
 Works on the finished figure, so that a plot need not know where it will be printed.
 """
 
+import itertools
 import textwrap
 from collections.abc import Sequence
 from math import ceil
@@ -90,6 +91,9 @@ def _panels(figure: Figure) -> list[Axes] | None:
 def _regrid(figure: Figure, panels: Sequence[Axes], width: float) -> int:
     """Put the panels into as many columns as the width allows, at most those they have; returns how many."""
     shared = all(panels[0].get_shared_y_axes().joined(panels[0], axes) for axes in panels[1:])
+    grid = panels[0].get_subplotspec().get_gridspec()
+    if grid.nrows > 1 and grid.ncols > 1 and not shared:  # rows and columns mean something: they stay
+        return grid.ncols
     most = max(1, int(width / (SHARED_PANEL if shared else PANEL)))
     columns = min(_columns(panels), most, len(panels))
     columns = ceil(len(panels) / ceil(len(panels) / columns))  # even rows
@@ -114,9 +118,11 @@ def _legend_below(figure: Figure, width: float) -> int:
     # A legend keeps of a marker with bars only the line: what was drawn is looked up by its label.
     pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
     drawn = {label: handle for some in pairs for handle, label in some}
-    place = "outside upper center" if figure.get_supxlabel() else "outside lower center"  # not upon the common label
+    places = ["outside lower center", "outside upper center"]  # two legends: one at each end
+    if figure.get_supxlabel():  # not upon the common label
+        places.reverse()
     lines = 0
-    for legend in found:
+    for legend, place in zip(found, itertools.cycle(places), strict=False):
         labels = [text.get_text() for text in legend.get_texts()]
         handles = [drawn.get(label, kept) for label, kept in zip(labels, legend.legend_handles, strict=True)]
         title, size = legend.get_title().get_text(), legend.get_texts()[0].get_fontsize()

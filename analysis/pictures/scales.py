@@ -5,6 +5,6 @@ from analysis.table import Tables
 
 
 def study_scale(tables: Tables, name: str) -> Ordered:
-    """The scale of `name` over every value in the evaluations and strata, drawn or not."""
-    frames = [frame for frame in (tables.evals, tables.strata) if name in frame]
-    return Ordered({value for frame in frames for value in frame[name].dropna().unique()}, name)
+    """The scale of `name` over every value in any table of the study, drawn or not."""
+    frames = (tables.evals, tables.strata, tables.noise_levels, tables.prompts, tables.images)
+    return Ordered({value for frame in frames if name in frame for value in frame[name].dropna().unique()}, name)

@@ -23,10 +23,12 @@ MOST = 2e-4  # of the pixels
 
 def picture(figure: ReportFigure) -> Image.Image:
     """The figure without words, in few colours so that its file is small."""
-    for legend in figure.figure.findobj(Legend):
-        legend.remove()  # one that is only hidden keeps its room
-    for words in figure.figure.findobj(Text):
+    for words in (*figure.figure.findobj(Text), *figure.figure.findobj(Legend)):
         words.set(visible=False, in_layout=False)
+    if not figure.figure.subfigs:  # the places that the words left to the panels
+        figure.figure.set_layout_engine("none")
+        for axes in figure.figure.axes:
+            axes.set_position(axes.get_subplotspec().get_position(figure.figure))
     drawn = Image.open(io.BytesIO(render(figure, ["png"], DPI)["png"])).convert("RGB")
     return drawn.quantize(COLORS, dither=Image.Dither.NONE)
 

@@ -105,6 +105,27 @@ def test_a_shared_axis_has_its_numbers_where_nothing_stands_below():
     assert [any(label.get_visible() for label in axes.get_yticklabels()) for axes in panels] == [True, False, True]
 
 
+def test_a_matrix_of_panels_keeps_its_rows_and_columns():
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    panels = figure.subplots(2, 3, sharey="row")
+    resize(figure, 3.35)
+    figure.draw_without_rendering()
+    assert [len({round(axes.bbox.x0) for axes in row}) for row in panels] == [3, 3]
+    assert len({round(axes.bbox.y0) for axes in panels[:, 0]}) == 2
+
+
+def test_two_legends_do_not_lie_upon_each_other():
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots()
+    (line,) = axes.plot([1, 2], [3, 4], label="a line")
+    figure.legend([line], ["first"], loc="outside right upper")
+    figure.legend([line], ["second"], loc="outside right lower")
+    resize(figure, 3.35)
+    figure.draw_without_rendering()
+    first, second = (legend.get_window_extent() for legend in figure.legends)
+    assert not first.overlaps(second) and not first.overlaps(axes.bbox) and not second.overlaps(axes.bbox)
+
+
 @pytest.mark.parametrize("width", [0, 2, 21, float("nan")])
 def test_a_width_no_page_has_is_refused(width):
     with pytest.raises(ValueError, match=r"2\.5 to 20 inches wide"):

@@ -79,6 +79,17 @@ def count_label(value: float) -> str:
     return f"{value:g}"
 
 
+def ticks_apart(values: Sequence[float], share: float) -> list[float]:
+    """Of positive values, ascending, those at least `share` of the span apart on a log axis; both ends stay."""
+    distinct = sorted({float(value) for value in values})
+    first, last = distinct[0], distinct[-1]
+    room, shown = share * np.log(last / first), [first]
+    for value in distinct[1:-1]:
+        if np.log(value / shown[-1]) >= room and np.log(last / value) >= room:
+            shown.append(value)
+    return [*shown, last] if last > first else shown
+
+
 def _figure(size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from analysis.plots import BLACK, PURPLE, VERMILION, Ordered, count_label
+from analysis.plots import BLACK, GREEN, ORANGE, Ordered, count_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -54,19 +54,19 @@ def plot_boundary(
     for value, part in points.assign(_sure=sure).groupby(line.name):
         _points(axes, part, line, value, len(points) <= FEW)
     front = points[points["on_front"]].sort_values("x")
-    axes.step([*front["x"], axes.get_xlim()[1]], [*front["y"], front["y"].iloc[-1]], where="post", color=VERMILION,
+    axes.step([*front["x"], axes.get_xlim()[1]], [*front["y"], front["y"].iloc[-1]], where="post", color=GREEN,
               linewidth=1.2, zorder=1)  # fmt: skip
     for arrow in arrows:
         axes.annotate("", (arrow.to_x, arrow.to_y), (arrow.x, arrow.y), zorder=4, arrowprops=POINTING)
-    handles = [Line2D([], [], color=VERMILION, linewidth=1.2, label="boundary")]
+    handles = [Line2D([], [], color=GREEN, linewidth=1.2, label="boundary")]
     if known:
         handles += [_ring(share, f"on it: {100 * share:.0f} %") for share in RINGS]
     if knee is not None:
         at = points.iloc[knee]
         beside = axes.transData + ScaledTranslation(9 / 72, 9 / 72, figure.dpi_scale_trans)  # not over the point
-        axes.plot(at["x"], at["y"], "*", markersize=11, color=PURPLE, markeredgecolor=BLACK, markeredgewidth=0.7,
+        axes.plot(at["x"], at["y"], "*", markersize=11, color=ORANGE, markeredgecolor=BLACK, markeredgewidth=0.7,
                   zorder=5, transform=beside)  # fmt: skip
-        handles.append(Line2D([], [], color=PURPLE, marker="*", markersize=11, linestyle="none", markeredgecolor=BLACK,
+        handles.append(Line2D([], [], color=ORANGE, marker="*", markersize=11, linestyle="none", markeredgecolor=BLACK,
                               markeredgewidth=0.6, label="knee"))  # fmt: skip
     if arrows:
         handles.append(Line2D([], [], color=BLACK, marker=r"$\rightarrow$", markersize=11, linestyle="none",
@@ -85,12 +85,12 @@ def _points(axes: Axes, part: "DataFrame", line: Ordered, value: float, few: boo
     axes.errorbar(near["x"], near["y"], xerr=arms[0], yerr=arms[1], fmt="none", ecolor=color, elinewidth=0.7, zorder=2)
     shade = [(*color[:3], PALEST + (1 - PALEST) * sure) for sure in part["_sure"]]
     axes.scatter(part["x"], part["y"], marker=marker, s=size, c=shade, linewidths=0, zorder=3, label=count_label(value))
-    axes.scatter(near["x"], near["y"], marker="o", s=4 * size, facecolors="none", edgecolors=VERMILION, zorder=3,
+    axes.scatter(near["x"], near["y"], marker="o", s=4 * size, facecolors="none", edgecolors=GREEN, zorder=3,
                  linewidths=[ring_width(sure) for sure in near["_sure"]])  # fmt: skip
 
 
 def _ring(share: float, label: str) -> Line2D:
-    return Line2D([], [], marker="o", markersize=9, fillstyle="none", color=VERMILION, linestyle="none",
+    return Line2D([], [], marker="o", markersize=9, fillstyle="none", color=GREEN, linestyle="none",
                   markeredgewidth=ring_width(share), label=label)  # fmt: skip
 
 

@@ -10,14 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from analysis.plots import GREY, LOSSES, PURPLE, count_label
+from analysis.plots import GREY, LOSSES, PURPLE, count_label, ticks_apart
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 ACROSS = 2
 SHOWN = {"train_loss": "train loss", "holdout_loss": "hold-out loss"}
-MOST_TICKS = 6
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,8 @@ def _panel(axes: Axes, panel: DescentPanel) -> None:
     axes.set_title(panel.title, fontsize=8, loc="left")
     axes.set_xlabel(panel.xlabel, fontsize=8.5)
     axes.tick_params(labelsize=8)
-    ticks = np.unique(panel.losses["x"])
-    shown = ticks[np.unique(np.linspace(0, len(ticks) - 1, min(len(ticks), MOST_TICKS)).round().astype(int))]
-    axes.set_xticks(shown, [count_label(float(f"{tick:.2g}")) for tick in shown])
+    shown = ticks_apart(panel.losses["x"], 0.16)
+    axes.set_xticks(shown, [count_label(tick) for tick in shown])
     axes.xaxis.set_minor_locator(NullLocator())
 
 

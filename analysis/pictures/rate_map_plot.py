@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, withStroke
 
 from analysis.pictures.phase_lines import PhaseLine
-from analysis.plots import BLACK, SKY, VERMILION, count_label
+from analysis.plots import BLACK, SKY, VERMILION, count_label, ticks_apart
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -23,7 +23,6 @@ SHADES = PowerNorm(0.5, 0, 1)  # one for the report; the root, so that 1 % and 3
 LINES = {0.5: (VERMILION, "rate 1/2"), 0.01: (SKY, "rate 1 %")}
 INCHES = (3.45, 2.75)  # of the axes, about: whether a number fits into its tile
 FONTS = (7.5, 6.5, 5.5)
-MOST_TICKS = 9
 
 
 def tile_edges(values: Array) -> Array:
@@ -105,8 +104,8 @@ def _numbers(axes: Axes, cells: "DataFrame", at: tuple, edges: tuple, limits: tu
 
 
 def _ticks(axes: Axes, which: str, values: Array, labels: Mapping[float, str]) -> None:
-    shown = values[np.unique(np.linspace(0, len(values) - 1, min(len(values), MOST_TICKS)).round().astype(int))]
-    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis, share = (axes.xaxis, 0.11) if which == "x" else (axes.yaxis, 0.05)  # a label is wider than it is high
+    shown = ticks_apart(values, share)
     axis.set_ticks(shown, [labels[value] for value in shown], fontsize=8)
     axis.set_ticks([], minor=True)
 

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from analysis import plots
-from analysis.plots import Ordered, count_label, plot_gallery, plot_growth, plot_losses, plot_rates
+from analysis.plots import Ordered, count_label, plot_gallery, plot_growth, plot_losses, plot_rates, ticks_apart
 
 RATES = pandas.DataFrame({"params": [10, 10, 100, 100], "copies": [1, 8, 1, 8], "rate": [0.1, 0.2, 0.3, 0.6]})
 RATES = RATES.assign(lo=RATES["rate"] / 2, hi=RATES["rate"] + 0.1)
@@ -84,3 +84,9 @@ def test_figures_leave_no_global_state():
 @pytest.mark.parametrize(("value", "label"), [(12, "12"), (999, "999"), (40489, "40.5 k"), (1_423_729, "1.42 M")])
 def test_counts_have_short_labels(value, label):
     assert count_label(value) == label
+
+
+def test_labels_keep_their_distance_in_logarithms():
+    """Of 1, 2, 3, 10, 100 the span is ln 100; a fifth of it is ln 2.51."""
+    assert ticks_apart([100, 10, 3, 2, 1, 1], 0.2) == [1, 3, 10, 100]
+    assert ticks_apart([1, 10, 90, 100], 0.2) == [1, 10, 100] and ticks_apart([5, 5], 0.2) == [5]

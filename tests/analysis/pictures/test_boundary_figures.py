@@ -1,9 +1,10 @@
 """The Pareto figures: front, knee, membership and ways out of points whose answer is known by hand."""
 
 import numpy as np
+import pandas
 import pytest
 
-from analysis.pictures.boundary_figures import boundaries
+from analysis.pictures.boundary_figures import boundaries, placed_alone
 from analysis.plots import Ordered
 from tests.analysis.plain_study import tables
 
@@ -57,6 +58,13 @@ def test_the_way_out_is_the_smallest_change_of_the_range():
     (arrow,) = [text for text in found.figure.axes[0].texts if text.arrow_patch is not None]
     np.testing.assert_allclose((*arrow.xyann, *arrow.xy), (4, 0.9, 1, 0.9))
     assert "on the boundary if its hold-out loss fell by 3" in next(m for m in found.marks if m.runs == ("d0",)).said
+
+
+def test_a_point_does_not_compete_with_itself():
+    """Against (2, 2) alone (1, 1) is never dominated; against a second draw of itself it would be in a quarter."""
+    errors = pandas.DataFrame({"x_se": [0.1, 0.1], "y_se": [0.1, 0.1]})
+    (found,) = placed_alone(np.array([[1.0, 1.0], [2.0, 2.0]]), errors, 0, 0.95)
+    assert found.p_dominated == 0
 
 
 def test_equal_points_are_each_dominated_in_a_quarter_of_the_draws():

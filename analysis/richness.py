@@ -154,11 +154,11 @@ def _budget(part: "DataFrame", hits: Array, evals: "DataFrame", run: str) -> int
         raise TableError(f"run {run}: {int(np.isnan(hits).sum())} of {len(hits)} images lack n_hits: evaluate it again")
     if len(hits) != part["n_unique"].iloc[0]:
         raise TableError(f"run {run}: images has {len(hits)} of n_unique={part['n_unique'].iloc[0]:g} training images")
-    row = evals[(evals["run_id"] == run) & (evals["images_seen"] == part["images_seen"].iloc[0])]
+    seen = part["images_seen"].iloc[0]
+    at = evals["images_seen"].isna() if np.isnan(seen) else evals["images_seen"] == seen  # NaN: an audited model
+    row = evals[(evals["run_id"] == run) & at]
     if len(row) != 1:
-        raise TableError(
-            f"run {run}: evals has {len(row)} rows at images_seen={part['images_seen'].iloc[0]:g}, not one"
-        )
+        raise TableError(f"run {run}: evals has {len(row)} rows at images_seen={seen:g}, not one")
     counted = row["n_extracted"].iloc[0]
     if not np.isnan(counted) and counted != (hits > 0).sum():
         raise TableError(

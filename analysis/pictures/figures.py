@@ -90,6 +90,7 @@ def growth(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures
 
 def losses(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
     rows = tables.evals[tables.evals[list(plots.LOSSES)].notna().any(axis=1)]
+    rows = rows[rows["images_seen"].notna()]  # of an audited model the clock may not be known
     if rows.empty:
         return "No figure of losses: none was measured."
     rows, setting = main_setting(rows, TRAINING_SET)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from scaling.audits.images import AuditImages
+from scaling.audits.refusal import AuditError
 from scaling.audits.subject import Subject
 from scaling.data.sources import to_unit
 from scaling.fields import EvaluateConfig, SigmaConfig
@@ -25,7 +26,7 @@ def audit_bench(images: AuditImages, subject: Subject, config: EvaluateConfig, d
     sigmas, start = torch.empty(0, dtype=torch.float64), 0.0
     if subject.denoiser is not None:
         sigmas = subject.level(evaluation_sigmas(SIGMA, config.draws))
-        start = subject.start(config.basin_sigma or source_collapse_sigma(images.source))
+        start = subject.start(config.basin_sigma or _collapse_sigma(images))
     none = np.empty(0, np.int64)
     return Bench(
         data=data,
@@ -42,6 +43,13 @@ def audit_bench(images: AuditImages, subject: Subject, config: EvaluateConfig, d
         basin_sigma=start,
         sigma_min=0.0,  # of the log-density bound, which an audit does not measure
     )
+
+
+def _collapse_sigma(images: AuditImages) -> float:
+    try:
+        return source_collapse_sigma(images.source)
+    except ValueError as error:
+        raise AuditError(f"--data: {error}") from None
 
 
 def _group(images: np.ndarray, copies: np.ndarray, device: torch.device) -> Group:

@@ -86,7 +86,13 @@ def _steps(pipeline: DiffusionPipeline, steps: int | None) -> int:
     default = {"DDPMPipeline": most, "DDIMPipeline": min(50, most)}[type(pipeline).__name__]
     if steps is not None and not 2 <= steps <= most:
         raise AuditError(f"--steps {steps}: this model has {most} timesteps; give 2 to {most}")
-    return default if steps is None else steps
+    steps = default if steps is None else steps
+    try:
+        pipeline.scheduler.set_timesteps(steps)
+    except Exception as error:  # somebody else's schedule can be wrong in any way
+        said = " ".join(str(error).split())[:200]
+        raise AuditError(f"the scheduler takes no {steps} steps ({said}); save the pipeline again") from None
+    return steps
 
 
 def network_columns(unet: UNet2DModel) -> dict[str, object]:

@@ -113,10 +113,7 @@ def _bench(
     if isinstance(found, Run) and options.data is None:
         settings = found.config.model_copy(update={"evaluate": config})
         return Bench.of(settings, found.data, found.source, device)
-    try:
-        return audit_bench(images, subject, config, device)
-    except ValueError as error:  # no collapse level: the images do not differ
-        raise AuditError(f"--data: {error}") from None
+    return audit_bench(images, subject, config, device)
 
 
 def _extracted(measured: Measurement, images: AuditImages) -> list[dict[str, object]]:

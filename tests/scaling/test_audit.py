@@ -163,6 +163,7 @@ def test_an_audited_model_is_placed_on_a_boundary_and_reported(found, place, tmp
     assert placed[0]["by"] == [0] and placed[0]["p_dominated"] > 0.99
     assert report.main([str(found[1]), "--out", str(tmp_path / "report"), "--bootstrap", "20"]) == 0
     page = (tmp_path / "report" / "report.html").read_text()
+    assert (tmp_path / "report" / "figures" / "attack_budget.svg").exists()
     assert "12/72" in page and "nan" not in page.lower().split("<table", 1)[1].split("</table>")[0]
 
 

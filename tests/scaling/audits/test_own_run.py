@@ -1,10 +1,13 @@
 """A run of ours under audit finds what its own last evaluation recorded."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from analysis import pareto
 from analysis.table import load as load_tables
+from scaling import collect
 from scaling.audit import main
 from scaling.config import load
 from scaling.schema import rows
@@ -43,6 +46,19 @@ def test_an_audit_repeats_the_runs_own_evaluation(run, tmp_path):
     for name in ("copies", "n_images", "n_hits", "n_basin_recovered", "seen_loss"):
         assert mine.strata[name].tolist() == pytest.approx([row[name] for row in last])
     assert evals.run_id != recorded["run_id"]
+
+
+def test_an_audit_is_placed_on_the_boundary_of_the_study_it_comes_from(run, tmp_path):
+    """The study's tables, and its own last evaluation again: a step of rounding from the boundary, and no further."""
+    assert collect.main([str(run.parent), "--out", str(tmp_path / "tables")]) == 0
+    assert main([str(run), "--samples", "24", "--out", str(tmp_path / "audit"), "--threads", "1"]) == 0
+    words = [str(tmp_path / "tables"), "--minimize", "memorized", "--rate", "memorized=n_memorized/n_generated",
+             "--minimize", "holdout_loss", "--place", str(tmp_path / "audit" / "evals.csv"),
+             "--out", str(tmp_path / "placed.json")]  # fmt: skip
+    assert pareto.main(words) == 0
+    (placed,) = json.loads((tmp_path / "placed.json").read_text())["placed"]
+    assert [move["by"] for move in placed["moves"]] == pytest.approx([0, 0], abs=1e-6)
+    assert 0 not in placed["by"]  # the untrained network is worse
 
 
 def test_a_run_on_other_images_keeps_none_of_its_own_design(run, tmp_path):

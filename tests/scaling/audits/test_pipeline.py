@@ -223,4 +223,9 @@ def test_a_pipeline_that_cannot_sample_says_why(refused):
     def sideways(folder: Path) -> None:
         changed(folder / "scheduler" / "scheduler_config.json", timestep_spacing="sideways")
 
-    assert "cannot sample (sideways is not supported" in refused(sideways)
+    def wide(folder: Path) -> None:
+        """One channel in, three out: the second step of the sampler has no network to go to."""
+        DDPMPipeline(network(out_channels=3), scheduler()).save_pretrained(folder)
+
+    assert "takes no 20 steps (sideways is not supported" in refused(sideways)
+    assert "cannot sample" in refused(wide)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.ask import asked
+from analysis.command import command_line
 from analysis.descent_curves import descent_curves
 from analysis.pictures import paper
 from analysis.summary import study_fits
@@ -41,11 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="python -m analysis.figures",
-        description="Every figure of the report as PNG, SVG and PDF with a csv of its points, ready for a paper.",
-        epilog="Example: python -m analysis.figures runs --out figures --only losses --format pdf --width 3.35",
-        allow_abbrev=False,
+    made = command_line(
+        "analysis.figures",
+        "TABLES --out DIR [options]",
+        "Every figure of the report as PNG, SVG and PDF with a csv of its points, ready for a paper.",
+        "runs --out figures --only losses --format pdf --width 3.35",
     )
     made.add_argument("tables", help="a folder of runs, or of tables written by scaling.collect")
     made.add_argument("--out", metavar="DIR", help="for the files (required without --list)")
@@ -56,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--dpi", type=int, default=300, help="of PNG and of photographs (default 300)")
     made.add_argument("--level", type=float, default=0.95, help="of every interval (default .95)")
     made.add_argument("--bootstrap", type=int, default=DRAWS, metavar="N", help=f"draws of runs (default {DRAWS})")
-    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
     return made
 
 

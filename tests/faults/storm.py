@@ -32,6 +32,7 @@ class Storm(DisturbedSweep):
         super().__init__(study, folder, workers=workers, seed=seed)
         self.hit: defaultdict[str, list[set[str]]] = defaultdict(list)  # fault: the runs that each of its kind hit
         self.said: list[str] = []
+        self.again: list[str] = []  # finished runs whose folders were removed, to be trained again
 
     def rage(self, schedule: Mapping[str, int], *, work: float = 0.9) -> None:
         """All these faults, in a random order, spread over this share of the work."""
@@ -45,9 +46,25 @@ class Storm(DisturbedSweep):
             self.said.append(f"{time.strftime('%X')} {name} at {self.images_seen():,} of {self.study.images:,}")
 
     def _injected(self, name: str) -> tuple[set[str]] | None:
+        self._keep_in_work()
         self.alive_driver()
         hit = getattr(self, name)()
         return None if hit is None else (hit,)
+
+    def _keep_in_work(self) -> None:
+        """Where the grid is done before its faults are dealt, folders of finished runs are removed: trained again.
+
+        A fast machine would else leave nothing for the last faults to hit. The driver sees it when it starts next.
+        """
+        done = [cell.run_id for cell in self.study.good if self.state(cell.run_id).get("state") == "done"]
+        if len(self.study.good) - len(done) < self.workers:
+            self.again.append(self.rng.choice(done))
+            self._remove(self.again[-1])
+
+    def _remove(self, run: str) -> None:
+        moved = self.runs / f".removed-{uuid.uuid4().hex}"
+        (self.runs / run).rename(moved)  # at once, as `rm -r` is not
+        shutil.rmtree(moved)
 
     def told(self) -> str:
         """What was done to the sweep, for somebody who looks for the reason of a failure."""
@@ -219,9 +236,7 @@ class Storm(DisturbedSweep):
         if not runs:
             return None
         run = self.rng.choice(runs)
-        moved = self.runs / f".removed-{uuid.uuid4().hex}"
-        (self.runs / run).rename(moved)  # at once, as `rm -r` is not
-        shutil.rmtree(moved)
+        self._remove(run)
         return {run}
 
     def owner_on_a_lost_host(self) -> set[str] | None:

@@ -15,7 +15,7 @@ from tests.faults.grid import Study, content, records, write_study
 from tests.faults.storm import Storm
 
 MLP = {"model": {"family": "mlp", "width": 4}}
-CELL_SECONDS = 12  # of training: faults come every few seconds, and a hundred of them must find cells that train
+CELL_SECONDS = 8  # of training: faults come every few seconds, and a hundred of them must find cells that train
 
 
 def overlays(images: int) -> list[dict]:
@@ -159,7 +159,8 @@ def test_a_hundred_faults_lose_and_double_no_cell(tmp_path, small_disk, keep_tab
     keep_table(
         "fault_storm",
         f"{len(hits)} faults on a sweep of {cells} cells ({len(study.bad)} of them bad) with 4 workers, "
-        f"started {storm.starts} times in {minutes:.0f} min",
+        f"started {storm.starts} times in {minutes:.0f} min; "
+        f"{len(storm.again)} finished runs were removed to be trained again",
         [*rows, _row("all", hits, lost, doubled)],
         str(SEED),
     )

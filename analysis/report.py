@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.command import command_line
 from analysis.pages import page, runs
 from analysis.pages.study import Study, facts, study
 from analysis.table import Tables, load
@@ -44,21 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="python -m analysis.report", description="Fits, figures and one HTML page that shows them.",
-        epilog="example: python -m analysis.report runs --out report", allow_abbrev=False,
+    made = command_line(
+        "analysis.report", "TABLES --out DIR [options]", "Fits, figures and one HTML page that shows them.",
+        "runs --out report",
     )  # fmt: skip
-    made.add_argument("tables", help="a folder of runs, or of tables written by scaling.collect")
-    made.add_argument("--out", required=True, metavar="DIR")
+    made.add_argument("tables", help="a folder of runs, or of tables written by scaling.collect or scaling.audit")
+    made.add_argument("--out", required=True, metavar="DIR", help="for report.html, figures/ and the answers as JSON")
     made.add_argument("--level", type=float, default=0.95, help="of every interval (default .95)")
-    made.add_argument(
-        "--bootstrap", type=int, default=DRAWS, metavar="N", help=f"draws of runs for the fits (default {DRAWS})"
-    )
-    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--bootstrap", type=int, default=DRAWS, metavar="N", help=f"draws of runs (default {DRAWS})")
+    made.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
     made.add_argument("--watch", action="store_true", help="render again as records arrive, until interrupted")
-    made.add_argument(
-        "--every", type=float, default=30.0, metavar="S", help="with --watch: seconds between looks (default 30)"
-    )
+    made.add_argument("--every", type=float, default=30.0, metavar="S", help="seconds between looks (default 30)")
     return made
 
 

@@ -54,12 +54,7 @@ def test_all_commands_are_found():
     assert known <= set(commands())
 
 
-WAITING = [pytest.mark.xfail(reason="its parser is being rewritten", strict=True)]
-
-
-@pytest.mark.parametrize(
-    "module", [pytest.param(name, marks=WAITING if name == "analysis.report" else []) for name in commands()]
-)
+@pytest.mark.parametrize("module", commands())
 def test_help_is_a_screen_that_ends_with_an_example(module):
     text = shown(module)
     lines = text.rstrip("\n").split("\n")

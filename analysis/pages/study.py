@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,9 +20,11 @@ from analysis.pages import (
     sections,
     words,
 )
-from analysis.plots import ReportFigure
 from analysis.summary import StudyFit, last_evaluations, study_fits, varied_keys
 from analysis.table import Tables
+
+if TYPE_CHECKING:
+    from analysis.plots import ReportFigure
 
 ANSWER_DRAWS = 200  # at most, of an answer: there are nine
 SECTIONS = (  # key, heading; figures by their section, the rest by name
@@ -52,7 +55,7 @@ LEADS = {
     "Double descent": "descent",
 }  # fmt: skip
 DESIGN = ("params", "n_unique")
-Draw = Callable[[ReportFigure], page.Html]  # writes the figure's files; what the page shows of it
+Draw = Callable[["ReportFigure"], page.Html]  # writes the figure's files; what the page shows of it
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def facts(tables: Tables) -> str:
     )
 
 
-def _drawn(figures: Sequence[ReportFigure], draw: Draw) -> dict[str, page.Html]:
+def _drawn(figures: "Sequence[ReportFigure]", draw: Draw) -> dict[str, page.Html]:
     by_section: dict[str, list[page.Html]] = {}
     for figure in figures:
         by_section.setdefault(figure.section, []).append(draw(figure))

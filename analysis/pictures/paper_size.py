@@ -79,12 +79,16 @@ def _columns(panels: Sequence[Axes]) -> int:
 
 
 def _panels(figure: Figure) -> list[Axes] | None:
-    """The visible panels in order, where they are single cells of one grid and nothing else stands in the figure."""
+    """The visible panels in order, where they are single cells of one grid and nothing else stands in the figure.
+
+    Rows of unequal height are a table, whose panels belong above each other: no plain grid.
+    """
     shown = [axes for axes in figure.axes if axes.get_visible()]
     specs = [axes.get_subplotspec() for axes in shown]
     if not shown or any(spec is None or spec.num1 != spec.num2 for spec in specs):
         return None
     plain = len({id(spec.get_gridspec()) for spec in specs}) == 1 and len({spec.num1 for spec in specs}) == len(shown)
+    plain = plain and len(set(specs[0].get_gridspec().get_height_ratios())) == 1
     return shown if plain and not any(axes.images for axes in shown) else None
 
 

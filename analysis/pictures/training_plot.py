@@ -27,7 +27,7 @@ def plot_training(
     curves: columns what (share or loss), images_seen, mean, lo, hi. onsets: columns onset, at (NaN: not bracketed),
     lo, hi (0 and infinity: open, drawn as an arrow to that side).
     """
-    figure = Figure(figsize=(max(5.0, 2.6 * len(curves) + 0.5), 5.2), layout="constrained")
+    figure = Figure(figsize=(max(5.0, 2.1 * len(curves) + 0.5), 5.0), layout="constrained")
     panels = figure.subplots(3, len(curves), sharex=True, sharey="row", squeeze=False, height_ratios=[3, 3, 1.5])
     for (share, loss, strip), curve, found, title in zip(panels.T, curves, onsets, titles, strict=True):
         for axes in (share, loss, strip):

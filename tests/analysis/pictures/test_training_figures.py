@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from analysis.pictures.paper_size import resize
 from analysis.pictures.training_figures import training
 from analysis.pictures.training_plot import ONSETS
 from analysis.plots import Ordered
@@ -82,3 +83,14 @@ def test_three_sizes_of_five_are_shown_and_that_is_said():
 @pytest.mark.parametrize("rows", [run("a")[:1], [row | {"n_memorized": None} for row in run("a")]])
 def test_one_evaluation_or_no_counts_are_said(rows):
     assert "two or more evaluations" in training(tables(rows), SIZE, {}, 0.95)
+
+
+def test_at_a_papers_width_a_cell_keeps_its_column():
+    rows = [row for p in (1, 2, 3) for row in run(f"r{p}", params=1000 * p, cell=f"c{p}")]
+    (found,) = training(tables(rows), Ordered((1000, 2000, 3000), "params"), {}, 0.95)
+    resize(found.figure, 3.35)
+    places = [
+        (axes.get_subplotspec().rowspan.start, axes.get_subplotspec().colspan.start) for axes in found.figure.axes
+    ]
+    assert places == [(row, column) for row in range(3) for column in range(3)]
+    assert found.figure.get_figwidth() == 3.35

@@ -101,6 +101,7 @@ CHANGES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "name"), CHANGES, ids=lambda v: getattr(v, "__name__", v))
 def test_a_change_of_the_figure_is_told(change, name, small):
     figure = small(name)
@@ -108,6 +109,7 @@ def test_a_change_of_the_figure_is_told(change, name, small):
     assert difference(stored(name), picture(figure)) > 2 * MOST
 
 
+@pytest.mark.slow
 def test_other_hinting_of_fonts_is_no_change(small):
     with rc_context({"text.hinting": "force_autohint"}):
         for name in ("losses", "memorized_over_training"):

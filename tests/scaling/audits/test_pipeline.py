@@ -66,6 +66,7 @@ def test_samples_are_those_of_the_pipeline_judged_by_brute_force(place, tmp_path
     assert np.allclose([row["gap_ratio"] for row in made["samples"]], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_batch_does_not_change_the_samples(place, tmp_path):
     five, all_at_once = (
         audited(place, "ddpm", tmp_path / b, "--batch", b, "--basin-images", "0")["samples"] for b in ("5", "12")

@@ -43,6 +43,8 @@ SHAPES: list[tuple[str, int, dict]] = [
     ("unet 16, batch 256", 25_600, {"model": {"width": 16}, "train": {"batch_size": 256}}),
     ("unet 8, 16x16", 9_600, {"model": {"width": 8}, "data": {"image_size": 16}}),
     ("dit 32, 2 blocks", 12_800, {"model": {"family": "dit", "width": 32, "blocks": 2}}),
+    ("dit 16, 4 blocks", 12_800, {"model": {"family": "dit", "width": 16, "blocks": 4}}),
+    ("unet 8, batch 16", 6_400, {"model": {"width": 8}, "train": {"batch_size": 16}}),
     ("unet 2", 32_000, {"model": {"width": 2}}),
     ("unet 16, 512 images, 1,024 samples", 6_400, {
         "model": {"width": 16}, "data": {"n_unique": 512}, "evaluate": {"samples": 1024, "at": 1},

@@ -143,14 +143,16 @@ def page(title: str, body: object, study: Mapping[str, object], *, refresh: int 
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{known}'; "
         f"base-uri 'none'; form-action 'none'"
     )
-    again = f'<meta http-equiv="refresh" content="{refresh}">' if refresh else ""
+    # With scripts the page waits with it while somebody reads a panel or types; without, it cannot know.
+    again = f'<noscript><meta http-equiv="refresh" content="{refresh}"></noscript>' if refresh else ""
+    live = f' data-refresh="{refresh}"' if refresh else ""
     # No "<" in the data: no text of a study can end its script.
     data = json.dumps(study, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">{again}'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{text(title)}</title>'
-        f"<style>{style}</style></head>\n<body>\n{text(body)}\n"
+        f"<style>{style}</style></head>\n<body{live}>\n{text(body)}\n"
         f'<script type="application/json" id="study">{data}</script>\n<script>{script}</script></body></html>\n'
     )
 

@@ -215,5 +215,9 @@
     figure.append(make("div", { class: "tools" }, make("button", { onclick: enlarge }, "enlarge"), make("button", { onclick: image }, "picture"),
       ...(numbers ? [make("button", { onclick: () => save(`${name}.csv`, numbers.textContent, "text/csv") }, "csv")] : [])));
   }
+  // A live page loads itself again, but not under somebody who reads a panel or types.
+  const seconds = Number(document.body.dataset.refresh);
+  if (seconds) setInterval(() => panel.open || document.activeElement.matches("input") || location.reload(), 1000 * seconds);
+
   document.documentElement.dataset.ready = "yes";
 })();

@@ -289,3 +289,18 @@ def test_five_hundred_runs_are_a_small_page_that_opens_at_once(new_browser, many
     seconds = time.monotonic() - started
     assert len(every(fast, "table[data-name='runs'] tbody tr")) == 500
     assert seconds < 3, seconds
+
+
+def test_a_live_page_loads_itself_again_but_not_under_a_reader(new_browser, study, tmp_path):
+    text = (study[1] / "report.html").read_text().replace("<body>", '<body data-refresh="1">', 1)
+    (tmp_path / "live.html").write_text(text)
+    live = new_browser()
+    live.get(f"file://{tmp_path / 'live.html'}")
+    live.execute_script("window.same = true")
+    link = one(live, "table[data-name='runs'] a")
+    into_view(live, link)
+    link.click()
+    time.sleep(2.5)
+    assert live.execute_script("return window.same") and one(live, "dialog").get_property("open")
+    press(live, Keys.ESCAPE)
+    WebDriverWait(live, 20).until(lambda browser: not browser.execute_script("return window.same"))

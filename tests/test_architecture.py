@@ -41,10 +41,9 @@ ANALYSIS = {
     6: {"ask", "agreement", "compare", "counterfactual", "planning", "learning_rate", "pictures.descent_figures"}
     | {"pictures.training_figures", "pictures.intervention_figures"},
     7: {"simulate", "pictures.instrument_agreement_figures"},
-    8: {"pictures.figures"},
-    9: {"pictures.study_figures"},
-    10: {"pages"},
-    11: {"report", "figures"},
+    8: {"pictures.study_figures"},
+    9: {"pages"},
+    10: {"report", "figures"},
 }
 
 

@@ -26,18 +26,6 @@ MOST_STRIPS, MOST_PROMPTS = 4, 10
 HALF = "1/2"  # the context that evals counts: shown first
 
 
-def instrument_figures(tables: Tables, level: float) -> tuple[list[ReportFigure], list[str]]:
-    """The figures that the tables allow, and in words why others are not there."""
-    made, missing = [], []
-    for build in (noise, budget, prompted, prompts):
-        found = build(tables, level)
-        if isinstance(found, str):
-            missing.append(found)
-        else:
-            made += found
-    return made, missing
-
-
 def noise(tables: Tables, level: float) -> Figures:
     """Gap of the losses, ideal_distance and trajectory_distance at each noise level of the last evaluations."""
     rows = last_evaluations(tables.noise_levels)
@@ -179,3 +167,6 @@ def _one_line_variable(tables: Tables, rows: "DataFrame", keys: tuple[str, ...])
     held = (*keys, other) if other == "params" else (*keys, other, "n_train")
     kept, setting = main_setting(rows, held)
     return kept.reset_index(drop=True), study_scale(tables, line), setting
+
+
+BUILDERS = (noise, budget, prompted, prompts)

@@ -3,11 +3,37 @@
 from collections.abc import Mapping, Sequence
 
 from analysis.descent_curves import DescentCurve
-from analysis.pictures.figures import report_figures
-from analysis.pictures.instrument_figures import instrument_figures
+from analysis.pictures import (
+    boundary_figures,
+    curve_figures,
+    descent_figures,
+    image_figures,
+    instrument_agreement_figures,
+    instrument_figures,
+    intervention_figures,
+    loss_and_gallery_figures,
+    map_figures,
+    training_figures,
+)
+from analysis.pictures.scales import study_scale
 from analysis.plots import ReportFigure
 from analysis.summary import StudyFit
 from analysis.table import Tables
+
+BUILDERS = (
+    curve_figures.recovery,
+    curve_figures.efficiency,
+    curve_figures.memorized,
+    curve_figures.duplication,
+    map_figures.maps,
+    boundary_figures.boundaries,
+    training_figures.training,
+    loss_and_gallery_figures.growth,
+    loss_and_gallery_figures.losses,
+    instrument_agreement_figures.agreement,
+    loss_and_gallery_figures.gallery,
+    image_figures.images,
+)
 
 
 def study_figures(
@@ -18,7 +44,23 @@ def study_figures(
     descents: Sequence[DescentCurve],
     answers: Sequence[Mapping],
 ) -> tuple[list[ReportFigure], list[str]]:
-    """The figures that the tables allow, and in words why others are not there; arguments as of report_figures."""
-    curves, absent = report_figures(tables, fits, level, descents=descents, answers=answers)
-    instruments, unmeasured = instrument_figures(tables, level)
-    return curves + instruments, absent + unmeasured
+    """The figures that the tables allow, and in words why others are not there.
+
+    descents, answers: the curves judged for double descent, and the answers of the questions as JSON: both take long,
+    and the page shows them too.
+    """
+    params = study_scale(tables, "params")
+    by_name = {found.name: found for found in fits}
+    made, missing = [], []
+    asked = [
+        *(build(tables, params, by_name, level) for build in BUILDERS),
+        descent_figures.descents(descents, level),
+        intervention_figures.interventions(answers, level),
+        *(build(tables, level) for build in instrument_figures.BUILDERS),
+    ]
+    for found in asked:
+        if isinstance(found, str):
+            missing.append(found)
+        else:
+            made += found
+    return made, missing

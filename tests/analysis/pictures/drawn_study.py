@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 
-from analysis.pictures import curve_figures, figures, instrument_figures
+from analysis.pictures import curve_figures, instrument_figures, loss_and_gallery_figures
 from analysis.pictures.scales import study_scale
 from analysis.plots import ReportFigure
 from analysis.summary import StudyFit
@@ -134,8 +134,9 @@ def drawn_figures(tables: Tables, fits: Sequence[StudyFit], *names: str) -> dict
 BUILDERS = {
     "recovery_by_params": curve_figures.recovery, "recovery_by_copies": curve_figures.recovery,
     "efficiency_by_copies": curve_figures.efficiency, "memorized_by_params": curve_figures.memorized,
-    "memorized_by_duplication": curve_figures.duplication, "memorized_over_training": figures.growth,
-    "losses": figures.losses, "gallery": figures.gallery, "noise_levels": instrument_figures.noise,
+    "memorized_by_duplication": curve_figures.duplication, "memorized_over_training": loss_and_gallery_figures.growth,
+    "losses": loss_and_gallery_figures.losses, "gallery": loss_and_gallery_figures.gallery,
+    "noise_levels": instrument_figures.noise,
     "attack_budget": instrument_figures.budget, "prompted_recovery": instrument_figures.prompted,
     "prompts": instrument_figures.prompts,
 }  # fmt: skip

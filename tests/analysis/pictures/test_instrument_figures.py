@@ -6,7 +6,7 @@ import pandas
 import pytest
 from matplotlib.colors import to_rgb
 
-from analysis.pictures.instrument_figures import budget, instrument_figures, noise, prompted, prompts
+from analysis.pictures.instrument_figures import BUILDERS, budget, noise, prompted, prompts
 from analysis.pictures.instrument_plots import ENLARGED, STRIPES, striped
 from analysis.plots import GREEN, VERMILION
 from analysis.table import Tables, validated
@@ -210,8 +210,9 @@ def test_the_runs_that_restore_most_and_least_are_shown_half_given_first():
 
 
 def test_nothing_measured_is_a_sentence_that_names_the_measure():
-    made, missing = instrument_figures(tables(gallery={"a": {"gallery_ratio": np.zeros(0)}}), 0.95)
-    assert made == [] and len(missing) == 4
+    unmeasured = tables(gallery={"a": {"gallery_ratio": np.zeros(0)}})
+    missing = [build(unmeasured, 0.95) for build in BUILDERS]
+    assert len(missing) == 4 and all(isinstance(said, str) for said in missing)
     for measure, said in zip(("loss, ideal or trajectory", "neighbors", "prompts", "prompts"), missing, strict=True):
         assert f"ask for {measure} in evaluate.measures" in said
     unmeasured = tables(noise_levels=levels(holdout_loss=None, ideal_distance=None, trajectory_distance=None))

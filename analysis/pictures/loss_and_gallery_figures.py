@@ -1,29 +1,16 @@
-"""Which figures a report shows, from which rows, with caption and alternative text."""
+"""The report's figures over training, and its gallery: from which rows, with caption and alternative text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analysis import plots
-from analysis.descent_curves import DescentCurve
-from analysis.pictures import (
-    boundary_figures,
-    curve_figures,
-    descent_figures,
-    image_figures,
-    instrument_agreement_figures,
-    intervention_figures,
-    map_figures,
-    training_figures,
-)
 from analysis.pictures.curve_figures import Figures, Fits, overdispersion, trend
 from analysis.pictures.photographs import pair_points
 from analysis.pictures.points import Points, marks_of, points, said_runs, said_setting, said_share, with_runs
-from analysis.pictures.scales import study_scale
 from analysis.plots import Ordered, ReportFigure
 from analysis.summary import (
-    StudyFit,
     last_evaluations,
     main_setting,
     pooled_rates,
@@ -37,35 +24,6 @@ if TYPE_CHECKING:
 
 MOST_PANELS, MOST_STRIPS, MOST_PAIRS = 6, 3, 10
 TRAINING_SET = ("design", "n_unique", "n_train")
-
-
-def report_figures(
-    tables: Tables,
-    fits: Sequence[StudyFit],
-    level: float,
-    *,
-    descents: Sequence[DescentCurve],
-    answers: Sequence[Mapping],
-) -> tuple[list[ReportFigure], list[str]]:
-    """The figures that the tables allow, and in words why others are not there.
-
-    descents, answers: the curves judged for double descent, and the answers of the questions as JSON: both take long,
-    and the page shows them too.
-    """
-    params = study_scale(tables, "params")
-    by_name = {found.name: found for found in fits}
-    made, missing = [], []
-    asked = [
-        *(build(tables, params, by_name, level) for build in BUILDERS),
-        descent_figures.descents(descents, level),
-        intervention_figures.interventions(answers, level),
-    ]
-    for found in asked:
-        if isinstance(found, str):
-            missing.append(found)
-        else:
-            made += found
-    return made, missing
 
 
 def growth(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
@@ -173,19 +131,3 @@ def _thinned(pair: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _spaced(count: int, most: int) -> np.ndarray:
     """At most `most` of `count` places, both ends among them."""
     return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
-
-
-BUILDERS = (
-    curve_figures.recovery,
-    curve_figures.efficiency,
-    curve_figures.memorized,
-    curve_figures.duplication,
-    map_figures.maps,
-    boundary_figures.boundaries,
-    training_figures.training,
-    growth,
-    losses,
-    instrument_agreement_figures.agreement,
-    gallery,
-    image_figures.images,
-)

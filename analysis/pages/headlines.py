@@ -39,7 +39,7 @@ def headlines(
 ) -> list[tuple[str, str]]:
     """(lead, sentence) of what was run, how much is memorized, the law, the boundary, double descent.
 
-    cells: rate, lo, hi, params, null; answers and verdicts as answers.json and verdicts.json hold them.
+    cells: rate, lo, hi, trials, null; answers and verdicts as answers.json and verdicts.json hold them.
     """
     return [
         ("What was run", facts + "."),
@@ -59,12 +59,18 @@ def amount(cells: "DataFrame", level: float) -> str:
     def said(cell) -> str:
         return f"{words.percent(cell['rate'])} ({words.percent(cell['lo'])} to {words.percent(cell['hi'])})"
 
-    null = cells["null"].mean()
-    beside = f"; the same test against images never trained on finds {words.percent(null)}" if np.isfinite(null) else ""
+    known = cells[cells["null"].notna()]
+    null = np.average(known["null"], weights=known["trials"]) if len(known) else None
+    beside = "" if null is None else f"; the same test against images never trained on finds {words.percent(null)}"
     if len(cells) == 1:
         return (
             f"At the last evaluation {said(most)} of the generated samples are memorized ({100 * level:g} % interval"
             f"{beside})."
+        )
+    if least["rate"] == most["rate"]:
+        return (
+            f"At the last evaluation {said(cells.loc[cells['hi'].idxmax()])} of the generated samples are memorized in "
+            f"every cell ({100 * level:g} % interval of one cell{beside})."
         )
     return (
         f"At the last evaluation, depending on the cell, between {said(least)} and {said(most)} of the generated "

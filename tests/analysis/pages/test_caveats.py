@@ -18,9 +18,9 @@ SEEN = 64_000
 def grid(params=(1000, 4000, 16000), n_unique=(64, 256), seeds=3, **columns) -> list[dict]:
     """A crossed design without copies: every size x amount of data x seed, each run at its end."""
     return [
-        {"run_id": f"{p}-{n}-{s}", "cell_id": f"{p}-{n}", "seed": s, "draw": s, "params": p, "n_unique": n, "n_train": n,
-         "copies": 1, "duplication_rate": 0.0, "images_seen": SEEN, "n_generated": 512, "n_memorized": 50,
-         "n_null_memorized": 0, "protocol": "fixed_images", "image_size": 8, "code_version": "abc", "n_nonfinite": 0,
+        {"run_id": f"{p}-{n}-{s}", "cell_id": f"{p}-{n}", "seed": s, "draw": s, "params": p, "n_unique": n,
+         "n_train": n, "copies": 1, "duplication_rate": 0.0, "images_seen": SEEN, "n_generated": 512,
+         "n_memorized": 50, "n_null_memorized": 0, "protocol": "fixed_images", "image_size": 8, "code_version": "abc", "n_nonfinite": 0,
          "config": json.dumps({"seed": s, "train": {"images": SEEN, "epochs": None}})} | columns
         for p in params for n in n_unique for s in range(seeds)
     ]  # fmt: skip
@@ -215,8 +215,8 @@ def test_few_clusters_and_the_message_of_a_fit_are_said():
 def trained(counts: dict[str, tuple[int, ...]]) -> list[dict]:
     """Runs with so many memorized of 512 at 0, 1,000, 2,000 … images seen."""
     return [
-        {"run_id": run, "cell_id": run, "images_seen": 1000 * k, "params": 1000, "n_generated": 512, "n_memorized": hits,
-         "config": json.dumps({"train": {"lr_schedule": "constant"}})}
+        {"run_id": run, "cell_id": run, "images_seen": 1000 * k, "params": 1000, "n_generated": 512,
+         "n_memorized": hits, "config": json.dumps({"train": {"lr_schedule": "constant"}})}
         for run, found in counts.items() for k, hits in enumerate(found)
     ]  # fmt: skip
 

@@ -20,7 +20,8 @@ def grid(params=(1000, 4000, 16000), n_unique=(64, 256), seeds=3, **columns) -> 
     return [
         {"run_id": f"{p}-{n}-{s}", "cell_id": f"{p}-{n}", "seed": s, "draw": s, "params": p, "n_unique": n,
          "n_train": n, "copies": 1, "duplication_rate": 0.0, "images_seen": SEEN, "n_generated": 512,
-         "n_memorized": 50, "n_null_memorized": 0, "protocol": "fixed_images", "image_size": 8, "code_version": "abc", "n_nonfinite": 0,
+         "n_memorized": 50, "n_null_memorized": 0, "protocol": "fixed_images", "image_size": 8,
+         "code_version": "abc", "n_nonfinite": 0,
          "config": json.dumps({"seed": s, "train": {"images": SEEN, "epochs": None}})} | columns
         for p in params for n in n_unique for s in range(seeds)
     ]  # fmt: skip

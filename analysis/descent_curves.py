@@ -44,11 +44,15 @@ class DescentCurve:
 
 
 def descent_curves(evals: "DataFrame", level: float, seed: int) -> list[DescentCurve]:
-    """Every curve with FEWEST_X or more points along its axis, in the order of AXES; deterministic in `seed`."""
+    """Every curve with FEWEST_X or more points along its axis, ordered by AXES, n_unique and params.
+
+    Deterministic in `seed`, and in the order of the rows only where curves share both numbers.
+    """
     measured = evals[evals["holdout_loss"].notna() & (evals["images_seen"] > 0)]
     found = []
     for axis in AXES:
         frame = measured if axis == "images_seen" else last_evaluations(measured)
+        frame = frame.sort_values([name for name in ("n_unique", "params") if name != axis], kind="stable")
         labels = np.array([_setting(row, axis) for row in frame.to_dict("records")], object)
         for _, part in frame.groupby(labels, sort=False) if len(frame) else ():
             if part[axis].nunique() < FEWEST_X:

@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,7 +91,12 @@ def _state(folder: Path) -> list[tuple[str, int, int]]:
         *folder.glob("*.csv"),
         *folder.glob("*.jsonl"),
     ]
-    return sorted((str(file), stat.st_size, stat.st_mtime_ns) for file in files if (stat := file.stat()))
+    found = []
+    for file in files:
+        with suppress(FileNotFoundError):  # replaced or removed since it was listed: the next look sees what is there
+            stat = file.stat()
+            found.append((str(file), stat.st_size, stat.st_mtime_ns))
+    return sorted(found)
 
 
 def write_report(
@@ -117,12 +123,17 @@ def write_report(
             for (dataset, _), one in zip(parts, studies, strict=True)
             for found in getattr(one, name)
         ]
-        (out / f"{name}.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    path, whole = out / "report.html", _page(tables, [name for name, _ in parts], studies, refresh)
-    half = path.with_name(".report.html.part")
-    half.write_text(whole, encoding="utf-8")
-    half.replace(path)
+        _replace(out / f"{name}.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    path = out / "report.html"
+    _replace(path, _page(tables, [name for name, _ in parts], studies, refresh))
     return path
+
+
+def _replace(path: Path, content: str) -> None:
+    """Write at once: who reads at any moment finds the old file or the new one, whole."""
+    half = path.with_name(f".{path.name}.part")
+    half.write_text(content, encoding="utf-8")
+    half.replace(path)
 
 
 def _by_dataset(tables: Tables) -> Iterator[tuple[str, Tables]]:

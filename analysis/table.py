@@ -71,7 +71,10 @@ def validated(frame: "DataFrame", table: str, where: str) -> tuple["DataFrame", 
     needed = REQUIRED if table == "evals" else schema.KEYS[table] if len(frame) else ()
     for c in columns:
         if c.name in frame.columns:
-            kept[c.name] = numbers(frame, c.name, where) if c.type in (int, float) else _texts(frame[c.name], c.type)
+            # As objects: pandas' own type of text would turn None, what is missing, into NaN, which is true.
+            kept[c.name] = numbers(frame, c.name, where) if c.type in (int, float) else pandas.Series(
+                _texts(frame[c.name], c.type), dtype=object
+            )  # fmt: skip
             continue
         near = get_close_matches(c.name, strange, n=1, cutoff=0.8)
         hint = f": did you mean {near[0]}?" if near else ""

@@ -38,6 +38,7 @@ NULLS = (  # words, hits, trials; where nothing can be memorized, and chance fin
 )
 CHANCE = 0.01  # a null whose interval lies above this says that the instrument sees memory where none is
 DESIGN = ("params", "copies", "n_unique", "n_train", "duplication_rate", "images_seen")
+BY_DEFINITION = {"n_unique", "n_train", "copies"}  # what duplication_rate is made of: it says nothing of its own
 TOGETHER = 0.95  # correlation of two varied columns, over cells, from which their effects are one
 MISSED = 0.15  # distance of a fitted curve from an observed rate that is said
 POOLED_OVER = ("seed", "data.draw", "data.fold", "runtime", "evaluate")
@@ -79,8 +80,8 @@ def still_training(evals: "DataFrame") -> Iterator[str]:
     ]
     if short:
         yield (
-            f"{len(short)} of {len(last)} runs have not reached the end that their configuration names (still "
-            f"training, stopped or failed): {_listed(short)}. Each stands at its last evaluation."
+            f"{len(short)} of {words.counted(len(last), 'run')} did not reach the end that the configuration names "
+            f"(still training, stopped or failed): {_listed(short)}. Such a run is read at its last evaluation so far."
         )
 
 
@@ -102,7 +103,7 @@ def nulls_above_chance(last: "DataFrame") -> Iterator[str]:
             yield (
                 f"The null of {name} is {words.percent(found / tried)} ({words.percent(low)} to "
                 f"{words.percent(high)}), above {words.percent(CHANCE)}: this test also fires where nothing was "
-                f"memorized, so read the rates only beside it."
+                f"memorized, so read its rates only beside this null."
             )
 
 
@@ -115,6 +116,8 @@ def confounded(last: "DataFrame") -> Iterator[str]:
         for name in varied
     }
     for one, other in combinations(varied, 2):
+        if (other == "duplication_rate" and one in BY_DEFINITION) or (cells[one] == cells[other]).all():
+            continue  # the second: without copies n_train is n_unique, one column under two names
         r = np.corrcoef(scaled[one], scaled[other])[0, 1] if len(cells) > 2 else np.sign(
             np.diff(scaled[one])[0] * np.diff(scaled[other])[0]
         )  # fmt: skip
@@ -128,46 +131,72 @@ def confounded(last: "DataFrame") -> Iterator[str]:
 def few_replicates(last: "DataFrame") -> Iterator[str]:
     per_cell = last.groupby("cell_id")["run_id"].nunique() if last["cell_id"].notna().any() else None
     if per_cell is not None and per_cell.min() < 3:
-        few = f"{per_cell.min()}" if per_cell.min() == per_cell.max() else f"{per_cell.min()} to {per_cell.max()}"
+        least, most = per_cell.min(), per_cell.max()
+        few = words.counted(most, "run") if least == most else f"{least} to {words.counted(most, 'run')}"
         yield (
-            f"Cells have {few} run(s) each (seeds, folds): how much runs of one cell differ is hardly known, "
-            f"and intervals of single cells describe mostly their samples."
+            f"A cell has {few} (seeds, folds), some fewer than 3: how much runs of one cell differ is hardly known, "
+            f"and the interval of a single cell describes mostly its samples."
         )
     draws = last["draw"].dropna().nunique()
     if draws and draws < 3:
-        yield f"Only {draws} draw(s) of the images: an image's own difficulty is mixed up with its number of copies."
+        yield (
+            f"Only {words.counted(draws, 'draw')} of the images: how hard an image is to learn is mixed up with how "
+            f"many copies it has."
+        )
 
 
 def poor_fits(tables: Tables, fits: Sequence[StudyFit]) -> Iterator[str]:
     """Curves that could not be fitted, that rest on few runs, or that pass far from what was observed."""
     for found in fits:
         if found.result.message and found.result.status != "ok":
-            yield f"{found.title}: {found.result.message}."
+            yield f"{found.title}: {found.result.message.rstrip('.')}."
         runs = tables.evals["run_id"].nunique()
         if found.result.draws is not None and runs < 12:
-            yield (f"{found.title}: {runs} runs are few clusters; the intervals are stretched by Student's t for that.")
+            yield (
+                f"{found.title}: {runs} runs are few to resample; the intervals are widened by Student's t for that."
+            )
         if found.result.best is not None:
             yield from _missed(found)
 
 
 def _missed(found: StudyFit) -> Iterator[str]:
-    """The place where observed and fitted rate, pooled over the runs of one place, lie furthest apart, if far."""
+    """The place where observed and fitted rate, pooled over the runs of one place, lie furthest apart, if far.
+
+    Chance includes what runs of one place differ by; the fitted overdispersion would hide the misfit, which it holds.
+    """
     problem = found.result.problem
     places, at = np.unique(np.column_stack([problem.x[name] for name in found.result.law.variables]), axis=0,
                            return_inverse=True)  # fmt: skip
-    hits, trials = (np.bincount(at.ravel(), weights=values) for values in (problem.y, problem.trials))
+    at = at.ravel()
+    hits, trials = (np.bincount(at, weights=values) for values in (problem.y, problem.trials))
     fitted = found.result.predict(dict(zip(found.result.law.variables, places.T, strict=True)))
     observed = hits / trials
-    worst = int(np.argmax(np.abs(observed - fitted)))
-    chance = wilson(hits[worst], trials[worst], 0.999)
-    if abs(observed[worst] - fitted[worst]) > MISSED and not chance.lo <= fitted[worst] <= chance.hi:
+    effective = trials / _variance_inflation(problem.y / problem.trials, problem.trials, observed, at)
+    chance = wilson(observed * effective, effective, 0.999)
+    beyond = np.where((fitted < chance.lo) | (fitted > chance.hi), np.abs(observed - fitted), 0.0)
+    worst = int(np.argmax(beyond))
+    if beyond[worst] > MISSED:
         where = ", ".join(
             f"{name} {value:g}" for name, value in zip(found.result.law.variables, places[worst], strict=True)
         )
         yield (
-            f"{found.title}: poor fit at {where}: observed {words.percent(observed[worst])}, the curve "
-            f"{words.percent(fitted[worst])}. Do not read the curve there."
+            f"{found.title}: poor fit at {where}: {words.percent(observed[worst])} observed, "
+            f"{words.percent(fitted[worst])} by the curve. Do not read the curve there."
         )
+
+
+def _variance_inflation(rates: np.ndarray, trials: np.ndarray, pooled: np.ndarray, at: np.ndarray) -> float:
+    """How much wider than binomially the rates [n] of rows of one place scatter about its pooled rate; at least 1.
+
+    Pearson's chi-square over its degrees of freedom, pooled over places (McCullagh & Nelder 1989, section 4.5).
+    """
+    binomial = pooled * (1 - pooled)
+    known = binomial[at] > 0  # where all or none succeed, nothing scatters
+    free = known.sum() - np.count_nonzero(binomial)
+    if free < 1:
+        return 1.0
+    scatter = trials[known] * (rates[known] - pooled[at][known]) ** 2 / binomial[at][known]
+    return max(1.0, scatter.sum() / free)
 
 
 def censored(evals: "DataFrame", rng: np.random.Generator) -> Iterator[str]:
@@ -180,20 +209,23 @@ def censored(evals: "DataFrame", rng: np.random.Generator) -> Iterator[str]:
     late = found["tau_mem_status"].isin([Status.ABOVE_RANGE, Status.CENSORED]).sum()
     early = (found["tau_mem_status"] == Status.BELOW_RANGE).sum()
     if late or early:
-        said = [f"{late} do not begin to memorize before their end"] if late else []
-        said += [f"{early} memorize at their first evaluation already"] if early else []
-        yield f"Censored: of {len(found)} runs {' and '.join(said)}; such onsets are bounds and enter fits as bounds."
+        said = [f"{late} had not begun to memorize at the last evaluation"] if late else []
+        said += [f"{early} memorized at the first evaluation already"] if early else []
+        yield (
+            f"Censored: of {words.counted(len(found), 'run')} {' and '.join(said)}; such onsets are bounds, and enter "
+            f"fits as bounds."
+        )
 
 
 def mixed(last: "DataFrame", varied: Sequence[str]) -> Iterator[str]:
     pooled = [key for key in varied if not key.startswith(POOLED_OVER) and key not in EXPLAINED]
     if pooled:
-        yield f"Runs differ also in {', '.join(pooled)}; the curves pool over that."
+        yield f"Runs also differ in {', '.join(pooled)}; the curves pool over that."
     several = last["images_seen"].nunique()
     if several > 1:
         yield (
-            f"The last evaluations stand at {several} different images_seen; rates of unlike length are not "
-            f"compared one to one."
+            f"The runs' last evaluations stand at {several} different images_seen: a rate of a longer run is not to be "
+            f"compared with that of a shorter one."
         )
     for name, said in (("protocol", "protocols"), ("image_size", "image sizes"), ("code_version", "code versions")):
         if last[name].dropna().nunique() > 1:

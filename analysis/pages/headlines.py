@@ -39,7 +39,7 @@ def headlines(
 ) -> list[tuple[str, str]]:
     """(lead, sentence) of what was run, how much is memorized, the law, the boundary, double descent.
 
-    cells: rate, lo, hi, params, null; answers and verdicts as answers.json and verdicts.json hold them.
+    cells: rate, lo, hi, trials, null; answers and verdicts as answers.json and verdicts.json hold them.
     """
     return [
         ("What was run", facts + "."),
@@ -59,13 +59,22 @@ def amount(cells: "DataFrame", level: float) -> str:
     def said(cell) -> str:
         return f"{words.percent(cell['rate'])} ({words.percent(cell['lo'])} to {words.percent(cell['hi'])})"
 
-    null = cells["null"].mean()
-    beside = f"; against images never trained on the same test finds {words.percent(null)}" if np.isfinite(null) else ""
+    known = cells[cells["null"].notna()]
+    null = np.average(known["null"], weights=known["trials"]) if len(known) else None
+    beside = "" if null is None else f"; the same test against images never trained on finds {words.percent(null)}"
     if len(cells) == 1:
-        return f"At the last evaluation {said(most)} of the generated samples are memorized{beside}."
+        return (
+            f"At the last evaluation {said(most)} of the generated samples are memorized ({100 * level:g} % interval"
+            f"{beside})."
+        )
+    if least["rate"] == most["rate"]:
+        return (
+            f"At the last evaluation {said(cells.loc[cells['hi'].idxmax()])} of the generated samples are memorized in "
+            f"every cell ({100 * level:g} % interval of one cell{beside})."
+        )
     return (
-        f"At the last evaluation between {said(least)} and {said(most)} of the generated samples are memorized, "
-        f"depending on the cell ({100 * level:g} % intervals{beside})."
+        f"At the last evaluation, depending on the cell, between {said(least)} and {said(most)} of the generated "
+        f"samples are memorized ({100 * level:g} % intervals{beside})."
     )
 
 
@@ -74,32 +83,34 @@ def law(fits: Sequence[StudyFit]) -> str:
     told = [found for found in fits if found.result.status in ("ok", "at_bound")]
     if not told:
         why = "; ".join(f"{found.title.lower()}: {found.result.message}" for found in fits)
-        return f"No curve can be told: {why or 'the runs are too few or too alike'}."
+        return f"No curve can be fitted: {why or 'the runs are too few or too alike'}."
     found = told[0]
     what = "recovery of a training image" if found.name == "recovery" else "a memorized sample"
     effects = "; ".join(effect(name, found.result.params[f"b_{name}"]) for name in found.result.law.variables)
-    return f"The odds of {what} by doubling one variable: {effects}."
+    return f"Doubling one variable multiplies the odds of {what} by: {effects}."
 
 
 def effect(name: str, slope: Estimate) -> str:
     """One variable's factor on the odds with its interval, or that it cannot be told."""
     subject = VARIABLES.get(name, name)
     if slope.value is None or slope.lo is None or slope.hi is None:
-        side = f" (slope at least {words.number(slope.lo)})" if slope.lo is not None else ""
-        side = f" (slope at most {words.number(slope.hi)})" if slope.hi is not None else side
-        return f"{subject}: cannot tell{side}"
+        bound = "at least", slope.lo
+        if slope.lo is None:
+            bound = "at most", slope.hi
+        known = f"{bound[0]} {words.number(2.0 ** bound[1], 2)}" if bound[1] is not None else "an unknown factor"
+        return f"{known} for {subject}, which these runs cannot tell closer"
     times = [words.number(2.0**value, 2) for value in (slope.value, slope.lo, slope.hi)]
-    told = f"{subject} ×\u00a0{times[0]} ({times[1]} to {times[2]})"
+    told = f"{times[0]} ({times[1]} to {times[2]}) for {subject}"
     return f"{told}, which may be no effect at all" if slope.lo <= 0 <= slope.hi else told
 
 
 def boundary(answers: Sequence[Mapping[str, object]]) -> str:
+    """Where memorization stays below 1 %, by the first question of BOUNDARY that was answered."""
     known = {answer["question"]: answer for answer in answers}
     for name, said in BOUNDARY.items():
         answer = known.get(name)
         if answer is not None and answer["answerable"]:
-            ends = [words.number(end) if end is not None else "no limit" for end in (answer["lo"], answer["hi"])]
-            value = f"{words.number(answer['value'])} ({ends[0]} to {ends[1]})"
+            value = f"{words.number(answer['value'])} ({words.limits(answer['lo'], answer['hi'])})"
             outside = " This lies outside the data." if answer["extrapolated"] else ""
             at = next((part for part in str(answer["why"]).split("; ") if PLACE.match(part)), "")
             return f"By the fitted surface {said.format(value=value)}{at and f', {at}'}.{outside}"
@@ -107,8 +118,9 @@ def boundary(answers: Sequence[Mapping[str, object]]) -> str:
 
 
 def descent(verdicts: Sequence[Mapping[str, object]]) -> str:
+    """How many curves of each axis show a second descent, and where the first three of them peak."""
     if not verdicts:
-        return "Nothing can be said: no curve has three sizes, amounts of data or evaluations."
+        return "Nothing can be said: no curve of hold-out loss has three sizes, amounts of data or evaluations."
     parts = []
     for axis, name in AXES.items():
         found = [verdict for verdict in verdicts if verdict["axis"] == axis]
@@ -119,12 +131,13 @@ def descent(verdicts: Sequence[Mapping[str, object]]) -> str:
         absent = sum(verdict["verdict"] == "absent" for verdict in found)
         cannot = len(found) - len(present) - absent
         counts = [
-            f"present in {len(present)} of {len(found)} curves, peak at {peaks}" if present else "",
+            f"present in {len(present)} (peak at {peaks})" if present else "",
             f"absent in {absent}" if absent else "",
-            f"cannot tell in {cannot}" if cannot else "",
+            f"not to be told in {cannot}" if cannot else "",
         ]
-        parts.append(f"along {name} " + ", ".join(count for count in counts if count))
-    return f"Of hold-out loss, {'; '.join(parts)}."
+        told = ", ".join(count for count in counts if count)
+        parts.append(f"along {name}, of {words.counted(len(found), 'curve')}, {told}")
+    return f"In hold-out loss {'; '.join(parts)}."
 
 
 def _peak(verdict: Mapping[str, object]) -> str:

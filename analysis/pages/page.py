@@ -133,7 +133,7 @@ def contents(entries: Sequence[tuple[str, str]]) -> Html:
 
 
 def page(title: str, body: object, study: Mapping[str, object], *, refresh: int | None = None) -> str:
-    """The document. study: what the script knows of the runs (pages.run_panel); refresh: seconds, of a live page.
+    """The document. study: what the script knows of the runs (runs.panels); refresh: seconds, of a live page.
 
     The policy in its head lets a browser load nothing, and run no script but the one that stands here.
     """

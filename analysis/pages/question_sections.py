@@ -36,5 +36,5 @@ def question_table(tables: Tables, level: float, draws: int, seed: int) -> tuple
 def _value(answer: Answer) -> str:
     if not answer.answerable:
         return "cannot tell"
-    ends = [words.number(end) if end is not None else "no limit" for end in (answer.lo, answer.hi)]
-    return f"{words.number(answer.value)} ({ends[0]} to {ends[1]}){', extrapolated' if answer.extrapolated else ''}"
+    said = f"{words.number(answer.value)} ({words.limits(answer.lo, answer.hi)})"
+    return f"{said}, extrapolated" if answer.extrapolated else said

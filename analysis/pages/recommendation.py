@@ -39,13 +39,12 @@ def _limit(answer: Mapping[str, object] | None, bound: str, unit: str, careful: 
     if answer is None or not answer["answerable"]:
         reason = "" if answer is None else f": {str(answer['why']).removeprefix('not answerable from these data: ')}"
         return f"To keep memorization below 1 % by {unit}: cannot tell{reason}."
-    ends = [words.number(answer[end]) if answer[end] is not None else "no limit" for end in ("lo", "hi")]
     safe = words.number(answer[careful]) if answer[careful] is not None else None
     outside = "; this lies outside the data" if answer["extrapolated"] else ""
     advice = f"; {bound} {safe} to be on the safe side" if safe else "; no safe value within these data"
     return (
-        f"To keep memorization below 1 %: {bound} {words.number(answer['value'])} {unit} ({ends[0]} to {ends[1]})"
-        f"{advice}{outside}."
+        f"To keep memorization below 1 %: {bound} {words.number(answer['value'])} {unit} "
+        f"({words.limits(answer['lo'], answer['hi'])}){advice}{outside}."
     )
 
 

@@ -106,9 +106,12 @@
 
   const configuration = (run) => {
     const whole = structuredClone(study.configuration);
-    for (const [key, value] of Object.entries(run.differs)) {
-      const path = key.split("."), last = path.pop();
-      path.reduce((section, name) => (section[name] ??= {}), whole)[last] = value;
+    for (const [path, ...values] of run.differs) {
+      const names = [...path], last = names.pop();
+      const section = names.reduce((found, name) => found[name], whole);
+      // Defined, not assigned: a study's key may have any name, as __proto__.
+      if (values.length) Object.defineProperty(section, last, { value: values[0], enumerable: true, configurable: true, writable: true });
+      else delete section[last];
     }
     return JSON.stringify(whole, null, 2);
   };
@@ -134,7 +137,7 @@
       ? [make("h3", {}, "Samples (above) and the training image nearest to each (below)"),
          make("img", { class: "pixels", src: run.images, alt: run.images_said }), make("p", { class: "note" }, run.images_said)]
       : [make("p", { class: "note" }, "No samples of this run are in the page.")];
-    const file = `${run.name}.yaml`, text = run.differs && configuration(run);
+    const file = `${anchor.slice("run-".length)}.yaml`, text = run.differs && configuration(run);
     const repeat = text
       ? [make("p", {}, "Repeat it: save its configuration, then ", make("code", {}, `python -m scaling.train --config ${file}`)),
          make("div", { class: "tools" },

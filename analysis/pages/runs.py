@@ -2,13 +2,13 @@
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analysis.pages import page, words
-from analysis.summary import flat_configuration, last_evaluations
+from analysis.summary import last_evaluations
 from analysis.table import Tables
 from scaling.schema import GALLERY
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 1_000  # with a row and a panel; of more, so many evenly spaced
 MOST_PAIRS = 16  # samples beside their nearest training image, in a run's panel
-MOST_PICTURES = 500  # runs with pictures in the page
+MOST_PIXELS = 2_000_000  # bytes of samples in the page, of so many evenly spaced runs
 FACTS = (  # heading, column of evals
     ("cell", "cell_id"), ("seed", "seed"), ("data set", "dataset"), ("family", "family"), ("width", "width"),
     ("parameters", "params"), ("unique images", "n_unique"), ("training images with copies", "n_train"),
@@ -53,8 +53,12 @@ def runs_table(evals: "DataFrame", kept: Sequence[str]) -> page.Html:
         measured = ["–" if value is None else value for value in _evaluation(row)]
         first = [page.run_link(row["run_id"]), row["cell_id"] or "–"]
         body.append([*first, *design, words.number(row["duplication_rate"]), *measured])
-    left_out = last["run_id"].nunique() - len(rows)
-    thinned = f" {left_out} runs, evenly spaced, have no row here, to keep the page small." if left_out else ""
+    all_runs = last["run_id"].nunique()
+    thinned = (
+        f" To keep the page small, only {words.whole(len(rows))} of the {words.whole(all_runs)} runs, evenly spaced in "
+        f"order of size, have a row here; the tables beside the runs hold all of them."
+        if all_runs > len(rows) else ""
+    )  # fmt: skip
     note = page.paragraph(
         f"Each run at its last evaluation; its name opens all of them, its configuration, the command that repeats it "
         f"and its samples.{thinned}", "note",
@@ -64,28 +68,53 @@ def runs_table(evals: "DataFrame", kept: Sequence[str]) -> page.Html:
 
 
 def panels(tables: Tables, kept: Sequence[str]) -> dict[str, object]:
-    """What report.js shows: columns, the first configuration, and for each kept run what differs, rows and samples."""
+    """What report.js shows: columns, the first configuration, and for each kept run what differs, rows and samples.
+
+    differs: [path, value] of what a run's configuration has otherwise than the first, [path] of what it has not; None
+    where its records hold no configuration.
+    """
     evals = tables.evals[tables.evals["run_id"].isin(kept)].sort_values(["run_id", "images_seen"])
     configs = {run: text for run, text in zip(evals["run_id"], evals["config"], strict=True) if text is not None}
     shared = json.loads(next(iter(configs.values()))) if configs else {}
-    flat = dict(flat_configuration(shared))
-    pictured = set(kept_runs(evals, MOST_PICTURES))
+    pictured = _pictured(tables, kept)
     found = {}
     for run, rows in evals.groupby("run_id", sort=False):
-        config = dict(flat_configuration(json.loads(configs[run]))) if run in configs else None
         records = rows.to_dict("records")
         images = _samples(tables.gallery.get(str(run), {})) if run in pictured else None
         found[page.anchor(str(run))] = {
             "name": str(run),
             "facts": [[name, _fact(records[-1][column])] for name, column in FACTS],
-            "differs": None if config is None else {
-                key: config.get(key) for key in {**flat, **config} if config.get(key) != flat.get(key)
-            },
+            "differs": list(differences(shared, json.loads(configs[run]))) if run in configs else None,
             "evaluations": [_evaluation(row) for row in records],
             "images": images and images[0],
             "images_said": images and images[1],
         }  # fmt: skip
     return {"columns": [name for name, *_ in EVALUATIONS], "configuration": shared, "runs": found}
+
+
+def differences(base: Mapping[str, object], other: Mapping[str, object], at: tuple[str, ...] = ()) -> Iterator[list]:
+    """[path, value] to set in `base`, and [path] to take away, that make it `other`; null is not absent, 1 not true."""
+    for key in {**base, **other}:
+        path = [*at, key]
+        if key not in other:
+            yield [path]
+        elif key in base and isinstance(base[key], dict) and isinstance(other[key], dict):
+            yield from differences(base[key], other[key], tuple(path))
+        elif key not in base or json.dumps(base[key], sort_keys=True) != json.dumps(other[key], sort_keys=True):
+            yield [path, other[key]]
+
+
+def _pictured(tables: Tables, kept: Sequence[str]) -> set[str]:
+    """The runs whose samples are in the page: all, or so many evenly spaced as MOST_PIXELS allow."""
+    names = (GALLERY[0], GALLERY[1])
+    sizes = {
+        run: sum(tables.gallery[run][name][:MOST_PAIRS].nbytes for name in names)
+        for run in kept if all(name in tables.gallery.get(run, {}) for name in names)
+    }  # fmt: skip
+    if not sizes:
+        return set()
+    most = max(1, MOST_PIXELS // max(1, max(sizes.values())))
+    return set(kept_runs(tables.evals[tables.evals["run_id"].isin(list(sizes))], most))
 
 
 def _evaluation(row: Mapping[str, object]) -> list[str | None]:

@@ -24,6 +24,8 @@ from analysis.summary import StudyFit, last_evaluations, study_fits, varied_keys
 from analysis.table import Tables
 
 if TYPE_CHECKING:
+    from pandas import Series
+
     from analysis.plots import ReportFigure
 
 ANSWER_DRAWS = 200  # at most, of an answer: there are nine
@@ -54,7 +56,8 @@ LEADS = {
     "What was run": "runs", "How much is memorized": "cells", "The law": "fits", "The boundary": "questions",
     "Double descent": "descent",
 }  # fmt: skip
-DESIGN = ("params", "n_unique")
+DESIGN = {"params": "parameters", "n_unique": "unique images"}
+MOST = {"copies": ("copy", "copies"), "images_seen": ("image seen", "images seen")}
 Draw = Callable[["ReportFigure"], page.Html]  # writes the figure's files; what the page shows of it
 
 
@@ -111,15 +114,21 @@ def study(tables: Tables, draw: Draw, *, level: float, draws: int, seed: int, pr
 
 
 def facts(tables: Tables) -> str:
-    """What was run, in one line."""
+    """What was run, in one line; what the rows do not say is left out."""
     last = last_evaluations(tables.evals)
     sources = ", ".join(sorted(map(str, last["dataset"].dropna().unique()))) or "unnamed data"
-    sizes, unique = (f"{words.whole(last[name].min())} to {words.whole(last[name].max())}" for name in DESIGN)
-    return (
-        f"{last['run_id'].nunique()} runs in {last['cell_id'].dropna().nunique()} cells on {sources}, "
-        f"{len(tables.evals)} evaluations, {sizes} parameters, {unique} unique images, up to "
-        f"{words.whole(last['copies'].max())} copies, {words.whole(last['images_seen'].max())} images seen"
-    )
+    runs_said, cells = words.counted(last["run_id"].nunique(), "run"), last["cell_id"].nunique()
+    said = [f"{runs_said} in {words.counted(cells, 'cell')} on {sources}" if cells else f"{runs_said} on {sources}"]
+    said.append(words.counted(len(tables.evals), "evaluation"))
+    known = set(last.columns[last.notna().any()])
+    said += [f"{_range(last[name])} {what}" for name, what in DESIGN.items() if name in known]
+    said += [f"up to {words.counted(last[name].max(), *what)}" for name, what in MOST.items() if name in known]
+    return ", ".join(said)
+
+
+def _range(values: "Series") -> str:
+    least, most = words.whole(values.min()), words.whole(values.max())
+    return least if least == most else f"{least} to {most}"
 
 
 def _drawn(figures: "Sequence[ReportFigure]", draw: Draw) -> dict[str, page.Html]:

@@ -79,7 +79,9 @@ def test_every_figure_is_in_the_page_and_in_both_formats(written):
 def test_the_summary_says_numbers_with_intervals(written):
     text = Reader((written / "report.html").read_text()).text
     assert re.search(r"between [\d.]+ % \([\d.]+ % to [\d.]+ %\) and \d+ % \(\d+ % to \d+ %\)", text)
-    assert re.search(r"odds of recovery .* by doubling .*the copies of an image ×.1\.\d \(1\.\d to \d(\.\d)?\)", text)
+    assert re.search(
+        r"Doubling .* odds of recovery of .* 1\.\d \(1\.\d to \d(\.\d)?\) for the copies of an image", text
+    )
     assert "which may be no effect at all" in text  # two numbers of unique images, moved by the number of strata
 
 
@@ -118,7 +120,7 @@ def test_one_run_is_reported_without_a_curve(make_runs, tmp_path, capsys):
     runs = make_runs(seeds=1, levels=(8,), widths=(40489,))
     assert main([str(runs), "--out", str(tmp_path / "out")]) == 0
     text = Reader((tmp_path / "out" / "report.html").read_text()).text
-    assert "No curve can be told" in text and "8 rows of 1 runs" in text
+    assert "No curve can be fitted" in text and "8 rows of 1 runs" in text
     assert json.loads((tmp_path / "out" / "fits.json").read_text()) == []
 
 

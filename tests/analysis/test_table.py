@@ -136,3 +136,16 @@ def test_unreadable_files_end_in_one_line(tmp_path, content):
     if not content:
         with pytest.raises(TableError, match=r"t\.csv: not a readable table"):
             read_table(tmp_path / "t.csv")
+
+
+def test_a_text_that_some_rows_lack_is_none_and_no_number(make_runs):
+    """pandas' own type of text turns None into NaN, which is true and no JSON: a mixed report would fail on it."""
+    folder = make_runs(seeds=2, levels=(3,), widths=(2743,))
+    path = sorted(folder.glob(f"*/{schema.RECORDS}"))[0]
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        del record["evals"]["config"]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    configs = load(folder).evals.set_index("run_id")["config"].to_dict()
+    assert configs.pop(path.parent.name) is None
+    assert all(isinstance(text, str) for text in configs.values())

@@ -79,15 +79,17 @@ def image_agreement(read: "DataFrame", level: float = 0.95) -> "DataFrame":
     """
     import pandas
 
-    found: dict[tuple, list] = {}
+    found: dict[tuple[str, str, str], list[Correlation]] = {}
     for _, run in read.groupby("run_id"):
         strata = {f"{copies:g}": part for copies, part in run.groupby("copies")}
-        for pair in combinations(OF_IMAGES, 2):
-            one = {name: spearman(*(part[k].to_numpy(float) for k in pair), level) for name, part in strata.items()}
+        for a, b in combinations(OF_IMAGES, 2):
+            one = {
+                name: spearman(part[a].to_numpy(float), part[b].to_numpy(float), level) for name, part in strata.items()
+            }
             one[WITHIN] = _mean_of_strata(list(one.values()))
-            one[POOLED] = spearman(*(run[k].to_numpy(float) for k in pair), level)
+            one[POOLED] = spearman(run[a].to_numpy(float), run[b].to_numpy(float), level)
             for name, c in one.items():
-                found.setdefault((name, *pair), []).append(c)
+                found.setdefault((name, a, b), []).append(c)
     rows = [("images", *key, *_over_runs(values, level)) for key, values in found.items()]
     return pandas.DataFrame(rows, columns=COLUMNS)
 
@@ -109,11 +111,12 @@ def _over_runs(values: Sequence[Correlation], level: float) -> tuple[float, floa
     if len(known) < 2:
         c = known[0] if known else values[0]
         return c.value, c.lo, c.hi, c.n, len(known), "images" if np.isfinite(c.lo) else ""
-    rho, n = np.array([c.value for c in known]), np.mean([c.n for c in known])
+    rho, n = np.array([c.value for c in known]), float(np.mean([c.n for c in known]))
     half = stdtrit(len(rho) - 1, (1 + level) / 2) * rho.std(ddof=1) / np.sqrt(len(rho))
     if half == 0:
-        return rho.mean(), np.nan, np.nan, n, len(rho), ""
-    return rho.mean(), max(rho.mean() - half, -1.0), min(rho.mean() + half, 1.0), n, len(rho), "runs"
+        return float(rho.mean()), np.nan, np.nan, n, len(rho), ""
+    mean = float(rho.mean())
+    return mean, max(mean - half, -1.0), min(mean + half, 1.0), n, len(rho), "runs"
 
 
 def cell_agreement(evals: "DataFrame", level: float = 0.95) -> "DataFrame":
@@ -130,9 +133,9 @@ def cell_agreement(evals: "DataFrame", level: float = 0.95) -> "DataFrame":
         rates[name] = values
     cells = rates.groupby("cell_id").mean()
     rows = []
-    for pair in combinations(OF_CELLS, 2):
-        c = spearman(*(cells[name].to_numpy(float) for name in pair), level)
-        rows.append(("cells", "", *pair, *c, len(last), "cells" if np.isfinite(c.lo) else ""))
+    for a, b in combinations(OF_CELLS, 2):
+        c = spearman(cells[a].to_numpy(float), cells[b].to_numpy(float), level)
+        rows.append(("cells", "", a, b, *c, len(last), "cells" if np.isfinite(c.lo) else ""))
     return pandas.DataFrame(rows, columns=COLUMNS)
 
 

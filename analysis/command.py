@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
+from typing import Any
 
 WIDTH = 100  # columns of help, in a window that has them
 NAMES = 32  # of them for an option and its value
@@ -25,7 +26,7 @@ def checked_seed(seed: int) -> int:
     return seed
 
 
-def answer_json(program: str, out: str | None, make: Callable[[], dict]) -> int:
+def answer_json(program: str, out: str | None, make: Callable[[], dict[str, Any]]) -> int:
     """Write what `make` gives to `out` (None: standard output); 0, or 2 with one line where it raises."""
     try:
         answer = json.dumps(make(), indent=2, allow_nan=False)

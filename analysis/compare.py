@@ -7,6 +7,7 @@ Every law is fitted to the same rows with one level of a variable left out, and 
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class Comparison:
     criterion: str  # the error that chooses: -log_density, rmse_log or rmse
     fits: Mapping[str, FitResult] = field(repr=False, default_factory=dict)
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         return {
             "rows": [{name: _plain(value) for name, value in vars(row).items()} for row in self.rows],
             "chosen": self.chosen,
@@ -132,8 +133,10 @@ def compared(
         largest = [("held out", _checked(np.asarray(held_out, bool)[whole]))]
     counts = next(iter(fits.values())).problem.trials is not None
     criterion = "-log_density" if counts else "rmse_log" if "log" in loss else "rmse"
-    options = {"criterion": criterion, "level": level, "starts": starts, "seed": seed}
-    extrapolation, scale = (scored(fits, side, labels, **options) for side in (largest, every))
+    extrapolation, scale = (
+        scored(fits, side, labels, criterion=criterion, level=level, starts=starts, seed=seed)
+        for side in (largest, every)
+    )
     failed = [name for name in laws if (largest and not extrapolation[name].n) or (every and not scale[name].n)]
     said = sentences(
         f"{int(np.sum(~whole))} of {whole.size} rows lack a value and were left out" if not whole.all() else "",
@@ -145,14 +148,14 @@ def compared(
         f"not scored, since a fit without the held-out rows failed: {', '.join(failed)}" if failed else "",
     )
     criteria = {name: aicc(result) for name, result in fits.items()}
-    lowest = min((value for value in criteria.values() if value is not None), default=None)
+    lowest = min((value for value in criteria.values() if value is not None), default=np.nan)
     rows = [
         Row(
             law=name,
             n=fits[name].n,
             free=fits[name].free,
             aicc=criteria[name],
-            delta_aicc=None if criteria[name] is None else criteria[name] - lowest,
+            delta_aicc=None if (value := criteria[name]) is None else value - lowest,
             extrapolation=extrapolation[name],
             leave_one_scale_out=scale[name],
             status=str(fits[name].status),
@@ -217,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return answer_json("analysis.compare", options.out, lambda: _answer(options))
 
 
-def _answer(options: argparse.Namespace) -> dict:
+def _answer(options: argparse.Namespace) -> dict[str, Any]:
     variables = {}
     for text in options.x:
         name, sign, source = text.partition("=")

@@ -42,7 +42,7 @@ def holds(frame: "DataFrame", text: str) -> np.ndarray:
             raise TableError(
                 f"condition {text!r}: {name} and {value!r} are not both numbers; text knows only == and !="
             ) from None
-        values, wanted = found.astype(str).to_numpy(), value
+        return np.asarray(OPERATORS[sign](found.astype(str).to_numpy(), value), bool) & known
     return np.asarray(OPERATORS[sign](values, wanted), bool) & known
 
 

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
@@ -148,7 +148,8 @@ def nearest_holdout(
         raise ValueError(f"{held.sum()} hold-out images have pixels, {k} neighbours are wanted: add pixels or lower k")
     flat = np.asarray(pixels).reshape(len(ids), -1).astype(float)
     targets = flat[held]
-    norm, found = (targets**2).sum(1), {}
+    norm = (targets**2).sum(1)
+    found: dict[str, list[str]] = {}
     for rows in np.array_split(np.flatnonzero(~held), max(1, (~held).sum() // 1024)):
         # The expanded square, without the |x|^2 that all targets share: sums of uint8 products are exact in float64.
         nearest = np.argsort(norm - 2 * flat[rows] @ targets.T, axis=1, kind="stable")[:, :k]
@@ -184,7 +185,9 @@ def pooled(scored: "DataFrame") -> "DataFrame":
     return made.reset_index()
 
 
-def study(images: "DataFrame", gallery: Mapping[str, Array], *, level: float, seed: int) -> tuple["DataFrame", dict]:
+def study(
+    images: "DataFrame", gallery: Mapping[str, Array], *, level: float, seed: int
+) -> tuple["DataFrame", dict[str, Any]]:
     """Everything at once: the scores with covariates and kinds, and the summary that counterfactual.json holds."""
     rng, found = np.random.default_rng(seed), cells(images)
     notes = [shared_training_sets(images)]
@@ -243,7 +246,7 @@ def _near(images: "DataFrame", found: Sequence[Cell], gallery: Mapping[str, Arra
                 f"{NEIGHBORS} and are left out"
             )
         else:
-            neighbors = nearest_holdout(ids[own], pixels[own], measured)
+            neighbors = nearest_holdout(ids[own].tolist(), pixels[own], measured)
         made.append(neighbor_scores(_of(images, cell), neighbors))
     return pandas.concat(made, ignore_index=True), notes
 

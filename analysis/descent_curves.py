@@ -6,7 +6,7 @@ Runs are pooled only where nothing but the axis and the replicate differs.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def descent_curves(evals: "DataFrame", level: float, seed: int) -> list[DescentC
     return found
 
 
-def _setting(row: dict, axis: str) -> str:
+def _setting(row: dict[str, Any], axis: str) -> str:
     """What the points of one curve share: all of the configuration but the axis and what replicates differ in."""
     found = config(row)
     found.pop("seed", None)

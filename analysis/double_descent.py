@@ -6,7 +6,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Array = np.ndarray
+NO_ROWS = np.zeros(0, int)
 RUN = "run_id"  # the replicate where no other is named: evaluations of one run are no replicates of each other
 
 
@@ -57,7 +58,7 @@ def verdicts(
     draws: int = 2000,
     seed: int = 0,
     where: str = "the table",
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """The `groups` of design.md section 6. predicted: where theory puts the peak, a number or a column of it.
 
     Rows of one replicate at several x are one run, with correlated noise; of one replicate at one x they are averaged.
@@ -74,7 +75,7 @@ def verdicts(
         part = {name: whole[rows] for name, whole in values.items()}
         asked = replace(question, predicted=_predicted(frame, predicted, rows, label))
         ids = labels.iloc[rows].to_numpy(object) if labels is not None else None
-        verdict = _verdict(part, ids, asked, {"replicate": replicate, "memorized": memorized})
+        verdict = _verdict(part, ids, asked, {"replicate": replicate or "", "memorized": memorized or ""})
         notes = [repeated_rows(frame.iloc[rows])]
         if group and label is None:
             notes.append(f"these rows have no {group}")
@@ -195,7 +196,7 @@ def _predicted(frame: "DataFrame", predicted: float | str | None, rows: Array, l
     return predicted
 
 
-def _checked(window: object, valley: object, level: float, draws: int) -> None:
+def _checked(window: tuple[float, float] | None, valley: tuple[float, float] | None, level: float, draws: int) -> None:
     if (window is None) != (valley is None):
         raise ValueError("--window and --valley go together: the confirmatory test compares the one with the other")
     if window is not None and valley is not None and not valley[1] < window[0]:
@@ -212,13 +213,13 @@ def _refused(frame: "DataFrame", values: Mapping[str, Array], x: str, se: str | 
     if np.isnan(values["x"]).all() or np.isnan(values["y"]).all():
         raise TableError(f"column {x} or the curve's column is empty in every row: nothing to judge")
     check_magnitude(values["y"], "the curve's column")
-    bad = np.flatnonzero(values["x"] <= 0) if log_x else []
+    bad = np.flatnonzero(values["x"] <= 0) if log_x else NO_ROWS
     if len(bad):
         raise TableError(
             f"--log-x: column {x}, row {frame.index[bad[0]]} holds {values['x'][bad[0]]:g}, which has no logarithm; "
             f"keep the others with --where '{x}>0'"
         )
-    bad = np.flatnonzero(values["se"] <= 0) if se else []
+    bad = np.flatnonzero(values["se"] <= 0) if se else NO_ROWS
     if len(bad):
         raise TableError(
             f"column {se}, row {frame.index[bad[0]]} holds {values['se'][bad[0]]:g}: a standard error is above 0; "
@@ -268,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return answer_json("analysis.double_descent", options.out, lambda: _answer(options))
 
 
-def _answer(options: argparse.Namespace) -> dict:
+def _answer(options: argparse.Namespace) -> dict[str, Any]:
     checked_seed(options.seed)
     frame = read_table(options.table)
     for condition in options.where:

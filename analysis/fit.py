@@ -5,7 +5,7 @@ The engine is in estimate.py (one fit) and uncertainty.py (bootstrap, prediction
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from analysis.fitting.estimate import fit
 from analysis.fitting.predictions import predict
 from analysis.fitting.result import FitResult
 from analysis.fitting.uncertainty import bootstrap
+from analysis.formulas.law import Law
 from analysis.laws import LAWS, law
 from analysis.rates import checked_counts
 
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return answer_json("analysis.fit", options.out, lambda: _answer(options))
 
 
-def _answer(options: argparse.Namespace) -> dict:
+def _answer(options: argparse.Namespace) -> dict[str, Any]:
     variables = dict(_pairs(options.x, "--x"))
     fixed = {name: _number(text, f"--fix {name}") for name, text in _pairs(options.fix, "--fix")}
     if options.cluster and not options.bootstrap:
@@ -97,7 +98,11 @@ def _answer(options: argparse.Namespace) -> dict:
 
 
 def _fitted(
-    options: argparse.Namespace, chosen, frame: "DataFrame", variables: Mapping[str, str], fixed: Mapping[str, float]
+    options: argparse.Namespace,
+    chosen: Law,
+    frame: "DataFrame",
+    variables: Mapping[str, str],
+    fixed: Mapping[str, float],
 ) -> FitResult:
     x = {name: numbers(frame, source, options.table) for name, source in variables.items()}
     y = numbers(frame, options.y, options.table)
@@ -115,7 +120,9 @@ def _fitted(
     return bootstrap(result, labels, draws=options.bootstrap, seed=options.seed)
 
 
-def _scored(result: FitResult, held: "DataFrame", variables: Mapping[str, str], options: argparse.Namespace) -> dict:
+def _scored(
+    result: FitResult, held: "DataFrame", variables: Mapping[str, str], options: argparse.Namespace
+) -> dict[str, Any]:
     """Root mean squared error of the rows kept out, and of their logarithms where all are positive."""
     x = {name: numbers(held, source, options.table) for name, source in variables.items()}
     y = numbers(held, options.y, options.table)
@@ -137,7 +144,7 @@ def _scored(result: FitResult, held: "DataFrame", variables: Mapping[str, str], 
 
 def _predicted(
     result: FitResult, rows: "DataFrame", variables: Mapping[str, str], options: argparse.Namespace
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     x = {name: numbers(rows, source, options.predict) for name, source in variables.items()}
     if rows.empty:
         raise TableError(f"{options.predict}: no row to predict; give one row for each prediction")
@@ -149,8 +156,8 @@ def _predicted(
                 f"{result.law.name} has no value: correct or remove the row"
             )
     trials = numbers(rows, options.trials, options.predict) if options.trials in rows.columns else None
-    bad = np.flatnonzero(~(trials > 0)) if trials is not None else []
-    if len(bad):
+    bad = np.flatnonzero(~(trials > 0)) if trials is not None else bad[:0]
+    if trials is not None and len(bad):
         raise TableError(
             f"{options.predict}: column {options.trials}, row {bad[0]} is {trials[bad[0]]:g}: a rate needs 1 trial or "
             f"more; without the column the run's own rate is predicted"

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import t as student
@@ -110,7 +110,10 @@ def rule(optima: Sequence[Best], level: float = LEVEL) -> Rule:
     half = student.ppf(0.5 + level / 2, freedom) * se
     (log_lr, exponent), (low, exponent_lo), (high, exponent_hi) = value, value - half, value + half
     lr, lr_lo, lr_hi = np.exp([log_lr, low, high])
-    return Rule(*map(float, (lr, lr_lo, lr_hi, exponent, exponent_lo, exponent_hi)), level, len(x), len(set(x)))
+    return Rule(
+        float(lr), float(lr_lo), float(lr_hi), float(exponent), float(exponent_lo), float(exponent_hi),
+        level, len(x), len(set(x)),
+    )  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for learning_rate.json, .svg and .png")
     options = parser.parse_args(argv)
 
-    def answer() -> dict:
+    def answer() -> dict[str, Any]:
         from analysis.pictures.learning_rate_plot import plot_learning_rate  # matplotlib arrives only now
 
         last = last_rows(load(options.tables).evals)

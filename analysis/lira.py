@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -109,7 +109,7 @@ def lira(images: "DataFrame") -> "DataFrame":
     return pandas.DataFrame(found)
 
 
-def _rows(cell: Cell, run_ids: Array, split: Array) -> list[dict]:
+def _rows(cell: Cell, run_ids: Array, split: Array) -> list[dict[str, Any]]:
     measured = np.isfinite(cell.value).any(axis=1)
     if measured.sum() < LEAST_RUNS:
         raise ValueError(

@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def t_over(t: Array, loss: Array, *, ended_early: bool = False) -> Crossing:
     return Crossing(float(t[k]) if k else np.nan, a, float(t[k + 1]), Status.INTERP if k else Status.BELOW_RANGE)
 
 
-def run_onsets(run: "DataFrame", eps: float, *, draws: int, level: float, rng: np.random.Generator) -> dict:
+def run_onsets(run: "DataFrame", eps: float, *, draws: int, level: float, rng: np.random.Generator) -> dict[str, Any]:
     """The row of `onsets` for the evals rows of one run."""
     run = run.sort_values("images_seen")
     last = run.iloc[-1]
@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _answer(options: argparse.Namespace) -> dict:
+def _answer(options: argparse.Namespace) -> dict[str, Any]:
     shares = {"--eps": options.eps, "--recovered": options.recovered, "--capacity-eps": options.capacity_eps}
     for name, value in {**shares, "--level": options.level}.items():
         if not 0 < value < 1:
@@ -175,11 +175,11 @@ def _answer(options: argparse.Namespace) -> dict:
     }
 
 
-def _records(frame: "DataFrame") -> list[dict]:
+def _records(frame: "DataFrame") -> list[dict[str, Any]]:
     return [_plain(row) for row in frame.to_dict("records")]
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     """For JSON: missing and open ends (infinite) are null."""
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
@@ -188,7 +188,7 @@ def _plain(value: object) -> object:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _printed(answer: dict) -> str:
+def _printed(answer: dict[str, Any]) -> str:
     """The cells as text; an open end is a dash."""
     shown = (
         "cell_id",

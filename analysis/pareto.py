@@ -7,7 +7,7 @@ elsewhere in place.py; here words become their arguments (measures.md 3.4, desig
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return answer_json("analysis.pareto", options.out, lambda: _answer(options))
 
 
-def _answer(options: argparse.Namespace) -> dict:
+def _answer(options: argparse.Namespace) -> dict[str, Any]:
     if options.draws < 1 or not 0 < options.level < 1:
         raise ValueError(
             f"--draws {options.draws} --level {options.level}: draws are 1 or more, a level between 0 and 1"
@@ -153,8 +153,8 @@ def _about_rows(
         said.append(
             "no --se, --rate, --cluster or --cell: membership and intervals cannot be told, only the rows as printed"
         )
-    elif options.cluster and len(set(points.cluster.tolist())) < 8:
-        said.append(f"only {len(set(points.cluster.tolist()))} clusters to resample")
+    elif points.cluster is not None and (clusters := len(set(points.cluster.tolist()))) < 8:
+        said.append(f"only {clusters} clusters to resample")
     if "run_id" in kept.columns and not options.at and not options.cell and kept["run_id"].duplicated().any():
         said.append("runs stand here with several evaluations: --at holdout_min or --at IMAGES_SEEN keeps one of each")
     return said
@@ -166,7 +166,9 @@ def _about(found: Boundary) -> str:
     return f"noise alone raises the volume by {found.volume_bias:.3g} or more: its interval lies below the value"
 
 
-def _placed(options: argparse.Namespace, asked: Minimised, study: Study, drawn: dict) -> tuple[list[dict], list[str]]:
+def _placed(
+    options: argparse.Namespace, asked: Minimised, study: Study, drawn: dict[str, Any]
+) -> tuple[list[dict[str, Any]], list[str]]:
     frame = read_table(options.place)
     # A file without a column of errors holds exact rows, which is said; counts it must have.
     known = {name: source for name, source in asked.errors.items() if source in frame.columns}

@@ -6,6 +6,7 @@ Zero of n has a positive upper limit; 0 trials or a missing count is NaN, never 
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import betaincinv, betaln, gammaln, ndtri, xlog1py, xlogy
 
 Array = np.ndarray
@@ -17,7 +18,7 @@ class Interval(NamedTuple):
     hi: Array
 
 
-def checked_counts(hits: Array, trials: Array, what: str = "counts") -> tuple[Array, Array]:
+def checked_counts(hits: ArrayLike, trials: ArrayLike, what: str = "counts") -> tuple[Array, Array]:
     """Both as float arrays, NaN where either is missing or trials is 0; raises ValueError on impossible counts."""
     hits, trials = np.broadcast_arrays(np.asarray(hits, float), np.asarray(trials, float))
     bad = np.flatnonzero((hits < 0) | (trials < 0) | (hits > trials))
@@ -31,7 +32,7 @@ def checked_counts(hits: Array, trials: Array, what: str = "counts") -> tuple[Ar
     return np.where(empty, np.nan, hits), np.where(empty, np.nan, trials)
 
 
-def wilson(hits: Array, trials: Array, level: float = 0.95) -> Interval:
+def wilson(hits: ArrayLike, trials: ArrayLike, level: float = 0.95) -> Interval:
     """Wilson 1927: hits of trials -> rate and interval, each of the broadcast shape.
 
     >>> found = wilson(0, 100)  # nothing seen is not nothing there
@@ -58,7 +59,12 @@ def clopper_pearson(hits: Array, trials: Array, level: float = 0.95) -> Interval
 
 
 def newcombe(
-    hits_1: Array, trials_1: Array, hits_2: Array, trials_2: Array, level: float = 0.95, phi: Array | float = 0.0
+    hits_1: ArrayLike,
+    trials_1: ArrayLike,
+    hits_2: ArrayLike,
+    trials_2: ArrayLike,
+    level: float = 0.95,
+    phi: Array | float = 0.0,
 ) -> Interval:
     """Newcombe 1998: the difference hits_1/trials_1 - hits_2/trials_2.
 

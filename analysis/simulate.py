@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from analysis.command import command_line
 from analysis.planning.expected_intervals import expected, with_seeds
@@ -69,7 +70,7 @@ def _run(options: argparse.Namespace) -> None:
     print(printed(plan, answer))
 
 
-def write_tables(folder: Path, tables: Mapping, *, csv: bool = False) -> None:
+def write_tables(folder: Path, tables: Mapping[str, Any], *, csv: bool = False) -> None:
     """A TABLES folder, as scaling.collect writes it."""
     for name, frame in tables.items():
         if csv:
@@ -97,7 +98,7 @@ class Progress:
             print(file=sys.stderr)
 
 
-def printed(plan: StudyPlan, answer: Mapping) -> str:
+def printed(plan: StudyPlan, answer: Mapping[str, Any]) -> str:
     """A row for each quantity and number of seeds: the interval's median width, share with an answer, coverage."""
     rows = [["quantity", "truth", "seeds", "runs", "median width", "answerable", "coverage"]]
     for k, quantity in enumerate(answer["by_seeds"][0]["quantities"]):
@@ -131,13 +132,13 @@ def printed(plan: StudyPlan, answer: Mapping) -> str:
     return "\n".join([title, "", *lines, *note, *said])
 
 
-def _with_error(width: Mapping) -> str:
+def _with_error(width: Mapping[str, Any]) -> str:
     return "-" if width["value"] is None else " ".join(
         [_number(width["value"]), f"[{_number(width['lo'])}, {_number(width['hi'])}]"]
     )  # fmt: skip
 
 
-def _percent(share: Mapping) -> str:
+def _percent(share: Mapping[str, Any]) -> str:
     if share["value"] is None:
         return "-"
     return f"{100 * share['value']:.0f} % [{100 * share['lo']:.0f}, {100 * share['hi']:.0f}]"

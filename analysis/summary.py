@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -141,7 +141,7 @@ def _collinear_last(rows: "DataFrame", varied: Sequence[str]) -> list[str]:
     return [name for name in varied if name not in kept]
 
 
-def varied_keys(evals: "DataFrame") -> tuple[dict[str, list], list[dict]]:
+def varied_keys(evals: "DataFrame") -> tuple[dict[str, list[Any]], list[dict[str, Any]]]:
     """Configuration keys with more than one value over the runs (key -> values in order), and the configurations."""
     configs = [json.loads(text) for text in dict.fromkeys(evals["config"].dropna())]
     flat = [dict(flat_configuration(config)) for config in configs]

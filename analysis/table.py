@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -158,11 +158,13 @@ def _check_versions(frame: "DataFrame", where: str) -> None:
             )
 
 
-def _from_runs(folders: Sequence[Path]) -> tuple[dict[str, "DataFrame"], dict, dict, list[str]]:
+def _from_runs(folders: Sequence[Path]) -> tuple[dict[str, "DataFrame"], dict[str, Any], dict[str, Any], list[str]]:
     import pandas
 
-    rows: dict[str, list[dict]] = {name: [] for name in schema.TABLES if name != "images"}
-    images, gallery, pixels, notes = [], {}, {}, []
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in schema.TABLES if name != "images"}
+    images, notes = [], []
+    gallery: dict[str, Any] = {}
+    pixels: dict[str, Any] = {}
     for folder in folders:
         found = schema.rows(folder)
         if not found["evals"]:
@@ -184,10 +186,10 @@ def _from_runs(folders: Sequence[Path]) -> tuple[dict[str, "DataFrame"], dict, d
     return frames, gallery, pixels, notes
 
 
-def _from_tables(path: Path) -> tuple[dict[str, "DataFrame"], dict, dict, list[str]]:
+def _from_tables(path: Path) -> tuple[dict[str, "DataFrame"], dict[str, Any], dict[str, Any], list[str]]:
     import pandas
 
-    frames, gallery = {}, {}
+    frames, gallery = {}, dict[str, dict[str, np.ndarray]]()
     for name in schema.TABLES:
         files = [path / f"{name}{suffix}" for suffix in FORMATS if (path / f"{name}{suffix}").exists()]
         frames[name] = read_table(files[0]) if files else pandas.DataFrame()

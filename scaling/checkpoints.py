@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as tensors_of
@@ -48,7 +49,9 @@ class Checkpoints:
         for old in numbers[: 1 - GENERATIONS]:
             self._remove(old)
 
-    def load(self, wanted: Callable[[dict], bool] = lambda meta: True) -> tuple[dict[str, Tensor], dict] | None:
+    def load(
+        self, wanted: Callable[[dict[str, Any]], bool] = lambda meta: True
+    ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Tensors and meta of the newest whole generation whose meta is wanted; None where there is none.
 
         A damaged one is logged.
@@ -94,7 +97,7 @@ class Checkpoints:
         self._tensors(number).unlink(missing_ok=True)
 
 
-def _mapping(meta: object) -> dict:
+def _mapping(meta: object) -> dict[str, Any]:
     if not isinstance(meta, dict):
         raise ValueError(f"meta is {type(meta).__name__}, wanted a mapping")
     return meta
@@ -114,7 +117,7 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, o
         raise refused_write(error, f"{path}: weights not written ({error.strerror}); make room, then repeat") from error
 
 
-def load_weights(path: Path) -> tuple[dict[str, Tensor], dict]:
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and meta of `save_weights`; raises StoreError if the file is missing or damaged."""
     try:
         open_regular(path, TENSOR_BYTES).close()  # safe_open would follow a link and wait for a pipe

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
@@ -70,7 +71,9 @@ def _parser(program: str) -> ArgumentParser:
 
 
 def _files_first(flags: list[str]) -> list[str]:
-    files, others, rest = [], [], iter(flags)
+    files: list[str] = []
+    others: list[str] = []
+    rest = iter(flags)
     for flag in rest:
         if flag == "--config":
             files += [flag, *[value for value in [next(rest, None)] if value is not None]]
@@ -79,7 +82,7 @@ def _files_first(flags: list[str]) -> list[str]:
     return files + others
 
 
-def given(argv: Sequence[str], program: str = "scaling.train") -> dict:
+def given(argv: Sequence[str], program: str = "scaling.train") -> dict[str, Any]:
     """What YAML files and flags say, as a nested mapping without the defaults; raises ConfigError."""
     flags = _files_first([re.sub(r"=None$", "=null", flag) for flag in argv])  # W&B writes None where YAML says null
     _refuse_traps(flags)
@@ -168,14 +171,14 @@ def _refuse_odd_texts(tree: object, key: str = "") -> None:
             raise ConfigError(f"{key}={_cut(tree)}: control characters or surrogates; rename it")
 
 
-def put(tree: Mapping[str, object], key: str, value: object) -> dict:
+def put(tree: Mapping[str, object], key: str, value: object) -> dict[str, Any]:
     """The nested mapping with the dotted key set; raises ConfigError on an unknown key."""
     if key not in set(keys()) | set(sections()):
         raise ConfigError(unknown_key(key))
     return _put_inside(tree, key, value)
 
 
-def _put_inside(tree: Mapping[str, object], key: str, value: object) -> dict:
+def _put_inside(tree: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:
     name, _, rest = key.partition(".")
     return {**tree, name: _put_inside(tree.get(name) or {}, rest, value) if rest else value}
 
@@ -183,10 +186,11 @@ def _put_inside(tree: Mapping[str, object], key: str, value: object) -> dict:
 def _walk(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo, bool]]:
     """(dotted name, field, whether it is a section) of every field."""
     for name, field in model.model_fields.items():
-        nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        kind = field.annotation
+        nested = isinstance(kind, type) and issubclass(kind, BaseModel)
         yield prefix + name, field, nested
-        if nested:
-            yield from _walk(field.annotation, f"{prefix}{name}.")
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _walk(kind, f"{prefix}{name}.")
 
 
 def keys() -> list[str]:
@@ -207,7 +211,7 @@ def readme_rows() -> str:
             default = tree
             for name in key.split("."):
                 default = default[name]
-            rows.append(f"| `{key}` | `{json.dumps(default)}` | {' '.join(field.description.split())} |")
+            rows.append(f"| `{key}` | `{json.dumps(default)}` | {' '.join((field.description or '').split())} |")
     return "\n".join(rows)
 
 

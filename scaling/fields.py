@@ -6,7 +6,7 @@ A field added or a default changed is a new SCIENCE_VERSION (scaling.config).
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
@@ -24,9 +24,11 @@ def exact_fraction(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return value
     try:
-        return Fraction(FRACTION.fullmatch(str(value).strip())[0])
-    except (ValueError, TypeError, ZeroDivisionError):
-        raise ValueError("write a number as 0.1, 1/10 or 1e-3") from None
+        if written := FRACTION.fullmatch(str(value).strip()):
+            return Fraction(written[0])
+    except (ValueError, ZeroDivisionError):
+        pass
+    raise ValueError("write a number as 0.1, 1/10 or 1e-3")
 
 
 def _folder(path: str) -> str:
@@ -60,7 +62,7 @@ class FoldConfig(Section):
     """key of the partition (with the draw)"""
 
     @model_validator(mode="after")
-    def _inside(self):
+    def _inside(self) -> Self:
         if self.index is not None and self.index >= self.of:
             raise ValueError(f"data.fold.index={self.index}: of {self.of} parts, allowed are 0 to {self.of - 1}")
         return self
@@ -86,7 +88,7 @@ class DuplicationConfig(Section):
     """copies are exact, moved by pixels, or noised; keyed to their original"""
 
     @model_validator(mode="after")
-    def _fields_of_the_design(self):
+    def _fields_of_the_design(self) -> Self:
         wanted = {
             "none": set(),
             "uniform": {"fraction", "copies"},
@@ -143,7 +145,7 @@ class DataConfig(Section):
         return values
 
     @model_validator(mode="after")
-    def _one_count(self):
+    def _one_count(self) -> Self:
         fix, other = self.duplication.fix, {"n_unique": "n_train", "n_train": "n_unique"}[self.duplication.fix]
         if getattr(self, fix) is None or getattr(self, other) is not None:
             raise ValueError(
@@ -178,7 +180,7 @@ class ModelConfig(Section):
         return values
 
     @model_validator(mode="after")
-    def _one_size(self):
+    def _one_size(self) -> Self:
         if self.params is not None and self.width is not None:
             raise ValueError(
                 f"model.width={self.width}: model.params={self.params} chooses the width; give one of both"
@@ -199,7 +201,7 @@ class SigmaConfig(Section):
     """the level (fixed)"""
 
     @model_validator(mode="after")
-    def _value_of_the_law(self):
+    def _value_of_the_law(self) -> Self:
         if (self.value is not None) != (self.law == "fixed"):
             raise ValueError(f"train.sigma.value={self.value}: given exactly when train.sigma.law=fixed")
         return self
@@ -238,7 +240,7 @@ class TrainConfig(Section):
         return values
 
     @model_validator(mode="after")
-    def _one_length(self):
+    def _one_length(self) -> Self:
         if self.images is not None and self.epochs is not None:
             raise ValueError(f"train.epochs={self.epochs}: train.images={self.images} is given too; give one of both")
         return self
@@ -319,7 +321,7 @@ class ExperimentConfig(Section):
     runtime: RuntimeConfig = RuntimeConfig()
 
     @model_validator(mode="after")
-    def _sizes_fit(self):
+    def _sizes_fit(self) -> Self:
         sizes.check(self.model, self.data.image_size, varying_sigma=self.train.sigma.law != "fixed")
         return self
 

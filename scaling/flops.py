@@ -25,8 +25,8 @@ def _attention(width: int, tokens: int) -> int:
     return 4 * _linear(width, width, tokens) + 4 * tokens**2 * width
 
 
-def _unet(model: ModelShape, size: int, channels: int) -> int:
-    width, time = model.width, 4 * model.width
+def _unet(model: ModelShape, width: int, size: int, channels: int) -> int:
+    time = 4 * width
     levels = [width * mult for mult in model.channel_mult]
     sizes = [size // 2**depth for depth in range(len(levels))]
     attends = [model.attention and depth > 0 for depth in range(len(levels))]
@@ -51,12 +51,12 @@ def _unet(model: ModelShape, size: int, channels: int) -> int:
     return total + _conv(levels[0], channels, size)
 
 
-def _mlp(model: ModelShape, pixels: int) -> int:
-    return 2 * _linear(pixels, model.width) + model.blocks * 2 * _linear(model.width, model.width)
+def _mlp(model: ModelShape, width: int, pixels: int) -> int:
+    return 2 * _linear(pixels, width) + model.blocks * 2 * _linear(width, width)
 
 
-def _dit(model: ModelShape, size: int, channels: int) -> int:
-    width, tokens, patch = model.width, (size // DIT_PATCH) ** 2, channels * DIT_PATCH**2
+def _dit(model: ModelShape, width: int, size: int, channels: int) -> int:
+    tokens, patch = (size // DIT_PATCH) ** 2, channels * DIT_PATCH**2
     perceptron = 2 * _linear(width, 4 * width, tokens)
     block = _linear(width, 6 * width) + _attention(width, tokens) + perceptron
     ends = 2 * _linear(patch, width, tokens) + _linear(width, 2 * width)
@@ -65,8 +65,10 @@ def _dit(model: ModelShape, size: int, channels: int) -> int:
 
 def forward_flops(model: ModelShape, *, image_size: int, channels: int) -> int:
     """FLOPs of one image's forward pass through the network that `model`, its width given, describes."""
+    if model.width is None:
+        raise ValueError("model.width is empty: resolve the configuration first, which takes it from model.params")
     if model.family == "unet":
-        return _unet(model, image_size, channels)
+        return _unet(model, model.width, image_size, channels)
     if model.family == "mlp":
-        return _mlp(model, channels * image_size**2)
-    return _dit(model, image_size, channels)
+        return _mlp(model, model.width, channels * image_size**2)
+    return _dit(model, model.width, image_size, channels)

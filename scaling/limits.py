@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Collection, Sequence
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +80,7 @@ def read_bytes(path: Path | str, limit: int, *, follow: bool = False) -> bytes:
         return file.read(os.fstat(file.fileno()).st_size)
 
 
-def parse_json(content: bytes | str) -> object:
+def parse_json(content: bytes | str) -> Any:
     """JSON as the standard has it: no NaN, no infinity; raises Refused, also on nesting without end."""
     try:
         text = content.decode() if isinstance(content, bytes) else content
@@ -144,9 +144,10 @@ def _expanded(node: "yaml.Node", known: dict[int, int | None]) -> int:
     import yaml
 
     if id(node) in known:
-        if known[id(node)] is None:
+        characters = known[id(node)]
+        if characters is None:
             raise Refused("an alias that stands for itself")
-        return known[id(node)]
+        return characters
     known[id(node)] = None
     if isinstance(node, yaml.MappingNode):
         _refuse_twins(node)

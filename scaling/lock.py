@@ -55,6 +55,9 @@ class Owner(NamedTuple):
     heartbeat: tuple[int, int] = (0, 0)  # inode and mtime in ns of the lock: they change with every sign of life
 
 
+NOBODY = Owner("a host that has let it go meanwhile", "", 0, None, alive=False)
+
+
 def _machine() -> str:
     """This boot and pid namespace: two containers may share host name and folder but not their pids."""
     try:
@@ -176,10 +179,11 @@ class Lock:
         while True:
             with _guard(folder):
                 found = owner(folder)
-                if found is not None and found.alive:
+                if found is None:
+                    return cls._made(folder)
+                if found.alive:
                     raise Held(found)
-                here = found is None or found.machine == _machine()
-                if here or (watched is not None and watched.heartbeat == found.heartbeat):
+                if found.machine == _machine() or (watched is not None and watched.heartbeat == found.heartbeat):
                     return cls._made(folder)
             if watched is not None and found.heartbeat != watched.heartbeat:
                 raise Held(found)  # a sign of life, whatever the clocks say
@@ -204,7 +208,7 @@ class Lock:
                 os.link(beside, path)
             except FileExistsError:  # a host that shares no file locks came first, or the server's answer got lost
                 if not _same(path, descriptor):
-                    raise Held(owner(folder)) from None
+                    raise Held(owner(folder) or NOBODY) from None
         except BaseException:
             os.close(descriptor)
             raise
@@ -234,7 +238,8 @@ class Lock:
                     self.path.unlink()
         finally:
             self._released.set()
-            self._heart.join()  # before its descriptor may become another file's
+            if self._heart is not None:
+                self._heart.join()  # before its descriptor may become another file's
             os.close(self.descriptor)
 
 

@@ -6,7 +6,7 @@ Arrow's own readers take the files; what they read counts only where it passes e
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def run_tables(folders: Sequence[Path]) -> "dict[str, pyarrow.Table]":
 
 def _one_by_one(folders: Sequence[Path]) -> "dict[str, pyarrow.Table]":
     """The same by the plain reader; raises SchemaError naming run and evaluation."""
-    made: dict[str, list[dict]] = {table: [] for table in ("evals", *NESTED)}
+    made: dict[str, list[dict[str, Any]]] = {table: [] for table in ("evals", *NESTED)}
     for folder in folders:
         for record in records(folder / RECORDS):
             try:

@@ -6,9 +6,11 @@ shows these columns and a test holds both equal. Counts, never ratios; what was 
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scaling.limits import Refused, parse_json, printable, read_bytes, read_npz
+from scaling.limits import Refused, read_bytes, read_npz
+from scaling.limits import parse_json as parse_json
+from scaling.limits import printable as printable
 from scaling.limits import read_parquet as read_parquet  # for analysis, which imports nothing else of scaling
 from scaling.limits import read_yaml as read_yaml
 
@@ -286,7 +288,7 @@ def whole_lines(path: Path) -> bytes:
     return content[: content.rfind(b"\n") + 1]
 
 
-def records(path: Path) -> Iterator[dict]:
+def records(path: Path) -> Iterator[dict[str, Any]]:
     """The whole records of an evals.jsonl file; a torn last line (a killed writer) is left out.
 
     Raises SchemaError on a broken line that is not the last one, and on a record of a newer schema.
@@ -308,7 +310,7 @@ def records(path: Path) -> Iterator[dict]:
         yield record
 
 
-def _record(line: bytes) -> dict:
+def _record(line: bytes) -> dict[str, Any]:
     """Raises ValueError, KeyError or TypeError where the line has not the shape of a record."""
     if len(line) > RECORD_BYTES:
         raise Refused(f"{len(line):,} bytes, more than the {RECORD_BYTES:,} of a line")
@@ -323,9 +325,9 @@ def _record(line: bytes) -> dict:
     return record
 
 
-def rows(run_folder: Path | str) -> dict[str, list[dict]]:
+def rows(run_folder: Path | str) -> dict[str, list[dict[str, Any]]]:
     """A run's evals, strata, noise_levels and prompts rows, each with its identity columns, in order of images_seen."""
-    tables: dict[str, list[dict]] = {"evals": [], **{name: [] for name in NESTED}}
+    tables: dict[str, list[dict[str, Any]]] = {"evals": [], **{name: [] for name in NESTED}}
     for record in sorted(records(Path(run_folder) / RECORDS), key=lambda record: record["evals"]["images_seen"]):
         tables["evals"].append(record["evals"])
         identity = {column.name: record["evals"].get(column.name) for column in IDENTITY}

@@ -12,11 +12,17 @@ HEAD = 8  # channels of an attention head, at most
 
 
 class ModelShape(Protocol):
-    family: str
-    width: int | None
-    channel_mult: list[int]
-    blocks: int
-    attention: bool
+    # Properties: a frozen configuration has them to read, not to set.
+    @property
+    def family(self) -> str: ...
+    @property
+    def width(self) -> int | None: ...
+    @property
+    def channel_mult(self) -> list[int]: ...
+    @property
+    def blocks(self) -> int: ...
+    @property
+    def attention(self) -> bool: ...
 
 
 def norm_groups(width: int) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import yaml
 
@@ -76,7 +77,7 @@ class DiskFull(StoreError):
     """The disk takes no more: nothing is wrong with the run, which goes on where it stopped once there is room."""
 
 
-def read_status(folder: Path) -> dict:
+def read_status(folder: Path) -> dict[str, Any]:
     """What status.json of a run folder says, {} where there is none; raises StoreError on one that is no status."""
     path = f"{folder}/status.json"  # of 100,000 runs a Path each takes as long as reading them
     try:
@@ -92,7 +93,7 @@ def read_status(folder: Path) -> dict:
         ) from None
 
 
-def _checked_status(status: dict) -> dict:
+def _checked_status(status: dict[str, Any]) -> dict[str, Any]:
     """The status with texts that a terminal can show; raises ValueError, KeyError or TypeError on what is none."""
     if status["state"] not in STATES:
         raise ValueError(f"state {status['state']}")
@@ -147,7 +148,7 @@ class RunStore:
         return store
 
     @staticmethod
-    def finished(config: ExperimentConfig) -> dict | None:
+    def finished(config: ExperimentConfig) -> dict[str, Any] | None:
         """The status of the run if it is done, without its lock; None if something is left to do.
 
         A lock that its writer left, killed after its last word, is removed.
@@ -183,7 +184,7 @@ class RunStore:
         return self._lock.held()
 
     @property
-    def status(self) -> dict:
+    def status(self) -> dict[str, Any]:
         return read_status(self.folder)
 
     @property
@@ -240,16 +241,16 @@ class RunStore:
     def check_data(self, data_sha256: str) -> None:
         """Keeps the content hash of the images the first time; raises StoreError if it is another one later."""
         known = {row["evals"]["data_sha256"] for row in self.records()} | {self.status.get("data_sha256")}
-        known -= {None, data_sha256}
-        if known:
+        others = sorted(sha256 for sha256 in known - {data_sha256} if sha256 is not None)
+        if others:
             raise StoreError(
                 f"run {self.run_id}: the images of data.source={self.config.data.source} changed since it began "
-                f"({min(known)[:12]} then, {data_sha256[:12]} now); restore them, or remove {self.folder} to begin anew"
+                f"({others[0][:12]} then, {data_sha256[:12]} now); restore them, or remove {self.folder} to begin anew"
             )
         if self.status.get("data_sha256") is None:
             self.set_status(self.status.get("state", "running"), data_sha256=data_sha256)
 
-    def records(self) -> list[dict]:
+    def records(self) -> list[dict[str, Any]]:
         """The evaluations so far, by images_seen; raises StoreError on a file that something else changed."""
         try:
             found = list(records(self.folder / RECORDS))
@@ -291,7 +292,7 @@ class RunStore:
 
         if not re.fullmatch(r"[a-z0-9_]+", name):
             raise ValueError(f"{name!r}: an array file's name has a-z, 0-9 and _")
-        made = {key: np.asarray(array) for key, array in arrays.items()}
+        made: dict[str, Any] = {key: np.asarray(array) for key, array in arrays.items()}
         for key, array in made.items():
             if array.dtype.hasobject:
                 raise ValueError(f"{name}.{key}: objects would need a pickle; give numbers")
@@ -337,7 +338,7 @@ class RunStore:
             trained = status.get("state") == "done" and status.get("train_id") == train_id
             if folder != self.folder and trained and weights and weights >= wanted:
                 found[folder] = len(weights)
-        return max(found, key=found.get, default=None)
+        return max(found, key=lambda folder: found[folder], default=None)
 
     @contextmanager
     def _write(self) -> Iterator[None]:

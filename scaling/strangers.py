@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from scaling.code_version import code_version
 from scaling.config import SCIENCE_VERSION
@@ -23,9 +24,9 @@ def no_runs(out: Path, names: Iterable[str], runs: Collection[str]) -> list[str]
 
 def mixed_versions(runs: Iterable[Mapping[str, object]]) -> list[str]:
     """At most a line on science versions and one on versions of the code. runs: a status or an evals row of each."""
-    science: Counter[object] = Counter()
-    code: Counter[object] = Counter()
-    commits: dict[object, object] = {}
+    science: Counter[Any] = Counter()
+    code: Counter[Any] = Counter()
+    commits: dict[Any, Any] = {}
     for run in runs:
         science[run.get("science_version")] += 1
         code[run.get("code_version")] += 1

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from scaling.atomic import TEMPORARY, sync_folder
 from scaling.schema import TABLES
@@ -40,7 +40,7 @@ class TableFiles:
         self._files[name] = self._opened.enter_context(open(self._beside / name, "wb"))  # noqa: SIM115, the stack closes it
         return self._files[name]
 
-    def _writers_of(self, table: str) -> list:
+    def _writers_of(self, table: str) -> list[Any]:
         from pyarrow.csv import CSVWriter
         from pyarrow.parquet import ParquetWriter
 

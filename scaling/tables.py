@@ -6,7 +6,7 @@ pyarrow is imported where a table is made: checking a row needs the standard lib
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scaling.atomic import replace_file
 from scaling.schema import IDENTITY, KEYS, NESTED, TABLES, Column, SchemaError, own_columns
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 
-def complete_row(table: str, row: Mapping[str, object], identity: Mapping[str, object] | None = None) -> dict:
+def complete_row(table: str, row: Mapping[str, object], identity: Mapping[str, object] | None = None) -> dict[str, Any]:
     """The row with every column of its table in order, None where it names none.
 
     identity: the identity columns of a nested row, which itself carries only its own columns; the result then too.
@@ -34,15 +34,15 @@ def complete_row(table: str, row: Mapping[str, object], identity: Mapping[str, o
     return made
 
 
-def _value(table: str, column: Column, value: object) -> object:
+def _value(table: str, column: Column, value: Any) -> Any:
     """The value as its column's type; numpy scalars become Python's."""
-    value = value.item() if hasattr(value, "item") else value
+    if hasattr(value, "item"):
+        value = value.item()
     if column.type is float and type(value) is int and abs(value) < 2**63:
         value = float(value)
     large = type(value) is int and not -(2**63) <= value < 2**63
-    if value is None or (
-        type(value) is column.type and not large and (column.type is not float or math.isfinite(value))
-    ):
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if value is None or (type(value) is column.type and not large and finite):
         return value
     if type(value) is float and not math.isfinite(value):
         raise SchemaError(f"{table}.{column.name}={value}: not a number; what was not measured is None")
@@ -51,7 +51,7 @@ def _value(table: str, column: Column, value: object) -> object:
     raise SchemaError(f"{table}.{column.name}={value!r}: {type(value).__name__}, wanted {column.type.__name__}")
 
 
-def _check_count(table: str, column: Column, row: Mapping[str, object]) -> None:
+def _check_count(table: str, column: Column, row: Mapping[str, Any]) -> None:
     count, trials = row[column.name], row.get(column.trials) if column.trials else None
     if column.trials is None or count is None:
         return
@@ -61,7 +61,7 @@ def _check_count(table: str, column: Column, row: Mapping[str, object]) -> None:
         raise SchemaError(f"{table}.{column.name}={count}: not within 0 and {column.trials}={trials}")
 
 
-def complete_record(record: Mapping[str, object]) -> dict:
+def complete_record(record: Mapping[str, Any]) -> dict[str, Any]:
     """One evaluation: its evals row with the strata, noise_levels and prompts rows nested in it, each completed.
 
     Raises SchemaError as `complete_row`, on an unknown table, and where two nested rows have the same key.
@@ -70,7 +70,7 @@ def complete_record(record: Mapping[str, object]) -> dict:
         raise SchemaError(f"{unknown[0]}: no such table in a record; it has evals, {', '.join(NESTED)}")
     evals = complete_row("evals", record.get("evals") or {})
     identity = {column.name: evals[column.name] for column in IDENTITY}
-    made = {"evals": evals}
+    made: dict[str, Any] = {"evals": evals}
     for table in NESTED:
         made[table] = [complete_row(table, row, identity) for row in record.get(table) or []]
         keys = [tuple(row[key] for key in KEYS[table] if key in row) for row in made[table]]

@@ -35,7 +35,7 @@ class Cells:
     def draw(self, size: int, rng: np.random.Generator) -> tuple[Array, Array]:
         moved = (self.shift.T @ rng.standard_normal((self.shift.shape[0], size))).T
         drawn = self.value + moved.reshape(size, *self.value.shape)
-        if self.errors is not None:
+        if self.errors is not None and self.floor is not None:
             drawn = np.where(self.floor, self.errors.draw(size, rng)[0], drawn)
             if self.errors.hits is not None:  # a rate has no room beyond 0 and 1
                 drawn = np.where(np.isnan(self.errors.hits), drawn, np.clip(drawn, 0, 1))
@@ -97,7 +97,7 @@ def _floor(rows: Rows, of_row: Array, mean: Array, scatter: Array) -> tuple[Rows
     n = np.bincount(of_row)[:, None]
     se = np.zeros_like(mean) if rows.se is None else np.sqrt(_mean(rows.se**2, of_row) / n)
     variance, hits, trials = se**2, None, None
-    if rows.hits is not None:
+    if rows.hits is not None and rows.trials is not None:
         hits, trials = _mean(rows.hits, of_row) * n, _mean(rows.trials, of_row) * n
         f = (hits + 0.5) / (trials + 1)
         variance = np.where(np.isnan(hits), variance, f * (1 - f) / (trials + 2))

@@ -50,8 +50,8 @@ class Minimised:
             if name in self.rates:
                 if name in frame.columns:
                     raise TableError(f"{where}: --rate {name}=… but there is a column {name}: choose another name")
-                counts = (numbers(frame, source, where) for source in self.rates[name])
-                hits[:, k], trials[:, k] = checked_counts(*counts, what=f"{where}: {'/'.join(self.rates[name])}")
+                successes, of = (numbers(frame, source, where) for source in self.rates[name])
+                hits[:, k], trials[:, k] = checked_counts(successes, of, what=f"{where}: {'/'.join(self.rates[name])}")
                 value[:, k] = hits[:, k] / trials[:, k]
             else:
                 value[:, k] = numbers(frame, name, where)
@@ -77,8 +77,8 @@ def complete(rows: Rows) -> Array:
 
 def subset(rows: Rows, chosen: Array, cluster: Array | None = None) -> Rows:
     """The chosen rows, with their cluster."""
-    return Rows(*(None if part is None else part[chosen] for part in (rows.value, rows.se, rows.hits, rows.trials)),
-                cluster)  # fmt: skip
+    se, hits, trials = (None if part is None else part[chosen] for part in (rows.se, rows.hits, rows.trials))
+    return Rows(rows.value[chosen], se, hits, trials, cluster)
 
 
 def named(texts: Sequence[str], known: Sequence[str], option: str) -> dict[str, str]:

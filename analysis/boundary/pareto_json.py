@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class Study:
         return np.arange(len(self.points.value)) if isinstance(self.points, Cells) else self.number
 
 
-def placed_json(row: int, found: Placed, study: Study) -> dict:
+def placed_json(row: int, found: Placed, study: Study) -> dict[str, Any]:
     number = study.point_number
     return {
         "row": row,
@@ -53,7 +53,9 @@ def placed_json(row: int, found: Placed, study: Study) -> dict:
     }  # fmt: skip
 
 
-def boundary_json(found: Boundary, study: Study, names: Sequence[str], message: str, there: list[dict]) -> dict:
+def boundary_json(
+    found: Boundary, study: Study, names: Sequence[str], message: str, there: list[dict[str, Any]]
+) -> dict[str, Any]:
     cells = isinstance(study.points, Cells)
     n = len(study.points.value)
     number = study.point_number
@@ -83,15 +85,14 @@ def boundary_json(found: Boundary, study: Study, names: Sequence[str], message: 
         ],
         "placed": there,
     }
-    if cells:
-        answer["cells"] = _cells_json(study, names)
+    if isinstance(study.points, Cells):
+        answer["cells"] = _cells_json(study.points, study, names)
     elif "run_id" in study.frame.columns:
         answer["front_run_id"] = [str(study.frame["run_id"].iloc[row]) for row in found.front]
     return answer
 
 
-def _cells_json(study: Study, names: Sequence[str]) -> list[dict]:
-    made = study.points
+def _cells_json(made: Cells, study: Study, names: Sequence[str]) -> list[dict[str, Any]]:
     return [
         {
             "cell": str(label),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -177,7 +178,7 @@ def _way(
     there: Array,
     now: Array,
     names: Sequence[str],
-    design: Mapping[str, tuple],
+    design: Mapping[str, tuple[Any, ...]],
 ) -> Dominating:
     changes: dict[str, float | None] = {}
     for name, (own, asked) in design.items():

@@ -17,7 +17,8 @@ JEFFREYS = 0.5  # prior hits and misses of a rate: zero of n still has a positiv
 class Points(Protocol):
     """What boundary.py and place.py need to know of points [n c]."""
 
-    value: Array
+    @property
+    def value(self) -> Array: ...
 
     @property
     def noisy(self) -> bool:
@@ -65,7 +66,7 @@ class Rows:
         drawn = np.broadcast_to(self.value, shape)
         if self.se is not None:
             drawn = drawn + self.se * rng.standard_normal(shape)
-        if self.hits is not None:
+        if self.hits is not None and self.trials is not None:
             drawn = np.where(np.isnan(self.hits), drawn, rates_drawn(self.hits, self.trials, size, rng))
         if self.cluster is None:
             return drawn, np.ones(shape[:2], bool)

@@ -20,11 +20,16 @@ BLOCKS = 20  # a single run is judged from this many blocks or not at all
 class Noise(Protocol):
     """x [K] ascending; mean [K]; se [K] of the mean; df [K] of the se (inf: known)."""
 
-    x: Array
-    mean: Array
-    se: Array
-    df: Array
-    said: str
+    @property
+    def x(self) -> Array: ...
+    @property
+    def mean(self) -> Array: ...
+    @property
+    def se(self) -> Array: ...
+    @property
+    def df(self) -> Array: ...
+    @property
+    def said(self) -> str: ...
 
     def redrawn(self, draws: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """Means and standard errors [draws K] of a flat curve with this noise, estimated as for the data."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
@@ -61,7 +62,7 @@ class Verdict:
     first_min_x: float | None = None
     second_descent: bool | None = None
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -71,7 +72,7 @@ def unjudged(x: Array, mean: Array, size: tuple[int, int], question: Question, w
     size: number of x and of replicates.
     """
     found = peak(mean, _inside(x, question.window))
-    shape: dict = {"prominence": found.prominence if found else 0.0} if len(x) > 2 else {}
+    shape: dict[str, Any] = {"prominence": found.prominence if found else 0.0} if len(x) > 2 else {}
     if found:
         shape |= {"peak_x": peak_x(x, mean, found.top), "first_min_x": float(x[found.first_min])}
         why += f"; recovery {recovery(mean, found):.3g}, without interval"
@@ -101,7 +102,10 @@ def judged(noise: Noise, size: tuple[int, int], question: Question) -> Verdict:
         said.insert(0, f"any peak is lower than {hi:.3g}, under {100 * MARGIN:g} % of the valley's range")
     elif verdict == "cannot_tell":
         said.insert(0, "no second fall is shown, nor excluded: " + "; ".join(open_reasons))
-    shape: dict = {"prominence": found.prominence if found else 0.0, "first_min_x": float(x[int(np.argmin(y))])}
+    shape: dict[str, Any] = {
+        "prominence": found.prominence if found else 0.0,
+        "first_min_x": float(x[int(np.argmin(y))]),
+    }
     if found:
         shape["first_min_x"] = float(x[found.first_min])
     if found and verdict != "absent":

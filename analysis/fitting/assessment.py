@@ -68,10 +68,11 @@ def assessed(
         if name in problem.fixed:
             params[name] = Estimate(float(problem.fixed[name]), identifiable=True)
             continue
-        ends = [None if np.isnan(end) else float(end) for end in (low[k], high[k])]
+        below, above = (None if np.isnan(end) else float(end) for end in (low[k], high[k]))
+        known = below is not None and above is not None
         # Where the profile has no end the curvature says nothing about the distance to it.
-        se = float(se_u[k] * slope[k]) if se_u[k] > 0 and None not in ends else None
-        params[name] = Estimate(float(natural[k]), se, *ends, identifiable=None not in ends)
+        se = float(se_u[k] * slope[k]) if se_u[k] > 0 and known else None
+        params[name] = Estimate(float(natural[k]), se, below, above, identifiable=known)
         if _rests(problem, u, k):
             resting.append(f"{name} = {natural[k]:.4g}")
     status, said = _status(problem, params, resting, free)
@@ -156,7 +157,7 @@ def huber_curvature(delta: float, residuals: Array) -> Array:
 
 def separated_fit(problem: Problem, falls: Array, rises: Array, level: float, notes: list[str]) -> FitResult:
     """Successes and failures are separated: the likelihood never falls on some sides, so no maximum is finite."""
-    firth = firth_logistic(problem.design, problem.y, problem.trials)
+    firth = firth_logistic(problem.design, problem.y, problem.counted)
     u = np.append(firth.values, 0.0)
     z, params = ndtri((1 + level) / 2), {}
     for k, name in enumerate(problem.names):

@@ -6,7 +6,7 @@ a run counts are beta-binomial. The law stays that of the mean rate over runs (H
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import chdtri, expit, fdtri, gammaln, logsumexp, xlog1py, xlogy
@@ -33,7 +33,7 @@ class Scatter:
     freedom: float  # of `between`
     message: str = ""
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         return dict(vars(self))
 
 
@@ -95,7 +95,7 @@ def _of_counts(problem: Problem, u: Array, run: Array, fitted: float, level: flo
         return Scatter(0.0, 0.0, None, float(u[-1]), runs, runs - fitted, said)
 
     def loss(tau: float, c: float) -> float:
-        return -counts_log_likelihood(problem.y, problem.trials, mean, run, tau, c)
+        return -counts_log_likelihood(problem.y, problem.counted, mean, run, tau, c)
 
     bounds = ((0, WIDEST), (0, MOST))
     starts = ((0.5, 0.02), (0.05, max(float(u[-1]), 1e-3)))

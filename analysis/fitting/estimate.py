@@ -52,7 +52,7 @@ def fit(
         unknown = {k: Estimate(dict(problem.fixed).get(k), identifiable=k in problem.fixed) for k in problem.names}
         return FitResult(problem, level, n, None, unknown, Status.NOT_IDENTIFIABLE, "; ".join(notes))
     if problem.objective.kind == "binomial" and law.design is not None:
-        falls, rises = open_sides(problem.design, problem.y, problem.trials)
+        falls, rises = open_sides(problem.design, problem.y, problem.counted)
         if np.any(falls | rises) and not problem.fixed and not collinearity(problem):
             return separated_fit(problem, falls, rises, level, notes)
     rng = np.random.default_rng(seed)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
@@ -74,7 +75,7 @@ def refitted(result: FitResult, kept: Array, *, starts: int, seed: int) -> Array
     u = np.where(np.isfinite(values.min(1))[:, None], u, np.nan)
     if problem.objective.kind == "binomial" and problem.law.design is not None and not problem.fixed:
         for k, rows in enumerate(kept):
-            part = problem.design[rows], problem.y[rows], problem.trials[rows]
+            part = problem.design[rows], problem.y[rows], problem.counted[rows]
             if np.any(open_sides(*part)):  # the likelihood has no maximum: what the search stopped at means nothing
                 u[k] = np.append(firth_logistic(*part).values, 0.0)
     return u
@@ -97,23 +98,23 @@ def scored(
     errors = {}
     for name, result in fits.items():
         u = refitted(result, ~out, starts=starts, seed=seed)
-        parts = [errors_of(result, u[k], rows) for k, rows in enumerate(out)]
-        if None not in parts:
-            errors[name] = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        folds = [part for k, rows in enumerate(out) if (part := errors_of(result, u[k], rows)) is not None]
+        if len(folds) == len(out):
+            errors[name] = {key: np.concatenate([part[key] for part in folds]) for key in folds[0]}
     means = {name: float(np.mean(parts[criterion])) for name, parts in errors.items()}
     known = [name for name in means if np.isfinite(means[name])]
     best = min(known, key=lambda name: means[name]) if known else None
     scores, labels = dict.fromkeys(fits, Score(0)), np.concatenate([cluster[rows] for rows in out])
     for name, parts in errors.items():
         if name == best:
-            against = {"best": True, "difference": 0.0}
-        elif name in known:
+            against: dict[str, Any] = {"best": True, "difference": 0.0}
+        elif name in known and best is not None:
             against = paired(parts[criterion] - errors[best][criterion], labels, level)
         else:
             against = {"difference": np.inf, "lo": np.inf, "hi": np.inf}
-        roots = (_root(parts[key]) for key in ("rmse", "rmse_log"))
+        linear, log = (_root(parts[key]) for key in ("rmse", "rmse_log"))
         density = -float(np.mean(parts["-log_density"])) if "-log_density" in parts else None
-        scores[name] = Score(len(labels), *roots, density, **against)
+        scores[name] = Score(len(labels), linear, log, density, **against)
     return scores
 
 

@@ -32,7 +32,7 @@ class Terms(NamedTuple):
 class Objective:
     kind: str
     scale: str  # of the law: value, log or logit
-    terms: Callable[[Array, Array, Array | None, Array | None], Terms]  # (m, y, trials, c) -> Terms
+    terms: Callable[..., Terms]  # (m, y, trials, c) -> Terms
     nuisance: bool = False
     delta: float | None = None
 
@@ -69,10 +69,10 @@ def _beta_binomial(m: Array, y: Array, trials: Array, c: Array) -> Terms:
     else:
         plain = _binomial_limit(m, f, g, y, trials)
         mixed = _beta_binomial_above(f, g, y, trials, np.where(tiny, 0.5, c))
-        chosen = [np.where(tiny, p, q) for p, q in zip(plain, mixed, strict=True)]
-    value, first, second, *nuisance = chosen
+        chosen = tuple(np.where(tiny, p, q) for p, q in zip(plain, mixed, strict=True))
+    value, first, second, in_c, in_cm, in_cc = chosen
     slope = f * g
-    return Terms(value, first, second, trials * slope / (1 + (trials - 1) * c) + 1e-12 * trials, tuple(nuisance))
+    return Terms(value, first, second, trials * slope / (1 + (trials - 1) * c) + 1e-12 * trials, (in_c, in_cm, in_cc))
 
 
 def _binomial_limit(m: Array, f: Array, g: Array, y: Array, n: Array) -> tuple[Array, ...]:

@@ -48,17 +48,19 @@ def predict(
         if isinstance(result, ClusteredFit) and problem.objective.kind != "binomial":
             value[1:, whole] = _of_new_run(result, inside)
         else:
-            counts = isinstance(result, ClusteredFit)
-            drawn = (_counts_of_new_runs if counts else _new_rows)(result, inside, many, draws, rng)
+            if isinstance(result, ClusteredFit):
+                drawn = _counts_of_new_runs(result, inside, many, draws, rng)
+            else:
+                drawn = _new_rows(result, inside, many, draws, rng)
             tail = (1 - result.level) / 2
             value[1:, whole] = np.quantile(drawn, [tail, 1 - tail], axis=0)
-    return Predictions(*value, outside)
+    return Predictions(value[0], value[1], value[2], outside)
 
 
 def _uncertain(result: ClusteredFit, x: Mapping[str, Array]) -> tuple[Array, Array, Array]:
     """On the objective's scale: the law at x, its variance by run and its degrees of freedom, each [r]."""
     problem, free = result.problem, result.sandwich.free
-    theta = problem.natural(result.best[None])
+    theta = problem.natural(result.minimum[None])
     log = np.array([name in problem.law.log for name in problem.names])
     fitted, stretch = on_scale(problem, problem.law.raw(x, theta))
     jacobian = problem.law.raw_gradient(x, theta)[0] * np.where(log, theta[0], 1.0) * stretch[0][:, None]
@@ -115,8 +117,8 @@ def _new_rows(
     with np.errstate(all="ignore"):
         y = problem.law.predict(x, problem.natural(u))
     if kind == "binomial":
-        return _counts(y, np.clip(result.overdispersion, 1e-9, None), trials, rng)
-    residuals = problem.residuals(result.best)
+        return _counts(y, max(result.overdispersion or 0.0, 1e-9), trials, rng)
+    residuals = problem.residuals(result.minimum)
     if kind == "lsq":
         return y + (stretch * np.sqrt(np.sum(residuals**2) / freedom))[:, None] * rng.standard_normal(y.shape)
     if kind == "lsq_log":
@@ -130,9 +132,10 @@ def _parameters(result: FitResult, stretch: Array, rng: np.random.Generator) -> 
     """Draws of the search coordinates [draws k]: of the bootstrap where there was one, else normal at the minimum."""
     if result.draws is not None:
         return result.draws[rng.integers(len(result.draws), size=len(stretch))]
+    assert result.covariance is not None  # a fit without draws was made by `fit`
     values, vectors = np.linalg.eigh(result.covariance)
     noise = rng.standard_normal((len(stretch), values.size)) * np.sqrt(np.maximum(values, 0))
-    return np.clip(result.best + stretch[:, None] * (noise @ vectors.T), *result.problem.limits)
+    return np.clip(result.minimum + stretch[:, None] * (noise @ vectors.T), *result.problem.limits)
 
 
 def _counts(rate: Array, c: float, trials: Array | None, rng: np.random.Generator) -> Array:

@@ -35,6 +35,13 @@ class Problem:
     fixed: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def counted(self) -> Array:
+        """The trials [n] of objective `binomial`; raises ValueError where nothing was counted."""
+        if self.trials is None:
+            raise ValueError(f"objective {self.objective.kind} has no trials")
+        return self.trials
+
+    @property
     def names(self) -> tuple[str, ...]:
         return self.law.parameters
 
@@ -122,6 +129,8 @@ class Problem:
     @property
     def design(self) -> Array:
         """The law's design matrix [n k], where it is linear in its parameters."""
+        if self.law.design is None:
+            raise ValueError(f"law {self.law.name} is not linear in its parameters: it has no design matrix")
         return self.law.design(*(self.x[name] for name in self.law.variables))
 
     @property
@@ -166,15 +175,15 @@ def cleaned(
         y = np.asarray(y, float) / checked_counts(y, trials)[1]
     columns = {name: np.asarray(x[name], float) for name in law.variables}
     columns["y"] = np.asarray(y, float)
-    if chosen.kind == "binomial":
+    if chosen.kind == "binomial" and trials is not None:
         columns["y"], columns["trials"] = checked_counts(y, trials, "y and trials")
     notes: list[str] = []
     whole = np.all([~np.isnan(column) for column in columns.values()], axis=0)
     if not whole.all():
         notes.append(f"{int(np.sum(~whole))} of {whole.size} rows lack a value and were left out")
     _check_domain(law, columns, whole, chosen.scale)
-    broken = np.flatnonzero(whole & (columns["y"] % 1 != 0)) if chosen.kind == "binomial" else []
-    if len(broken):
+    broken = np.flatnonzero(whole & (columns["y"] % 1 != 0))
+    if chosen.kind == "binomial" and len(broken):
         raise ValueError(
             f"y: row {broken[0]} holds {columns['y'][broken[0]]:g} successes, which is no whole number: "
             f"give counts, not rates"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import isfinite
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,27 @@ class FitResult:
     bootstrap: Mapping[str, int | None] = field(default_factory=lambda: {"draws": 0, "failed": 0, "seed": None})
 
     @property
+    def minimum(self) -> Array:
+        """`best` of a fit that has one; raises ValueError where nothing was fitted."""
+        if self.best is None:
+            raise ValueError(f"no fit of {self.law.name}: {self.message}")
+        return self.best
+
+    @property
+    def lowest(self) -> float:
+        """The objective at `minimum`; raises ValueError where nothing was fitted."""
+        if self.objective is None:
+            raise ValueError(f"no fit of {self.law.name}: {self.message}")
+        return self.objective
+
+    @property
+    def drawn(self) -> Array:
+        """`draws` of a fit after `bootstrap`; raises ValueError where there are none."""
+        if self.draws is None:
+            raise ValueError(f"the fit of {self.law.name} has no bootstrap draws: {self.message}")
+        return self.draws
+
+    @property
     def law(self) -> Law:
         return self.problem.law
 
@@ -60,8 +82,8 @@ class FitResult:
             return np.full(len(next(iter(x.values()))), np.nan)
         return self.law.predict(x, self.problem.natural(self.best))
 
-    def as_json(self) -> dict:
-        kind = {"kind": self.problem.objective.kind, "value": self.objective}
+    def as_json(self) -> dict[str, Any]:
+        kind: dict[str, Any] = {"kind": self.problem.objective.kind, "value": self.objective}
         if self.problem.objective.nuisance:
             kind["overdispersion"] = self.overdispersion
         return {
@@ -94,6 +116,7 @@ def with_intervals(result: FitResult, lo: Array, hi: Array, se: Array, note: str
             params[name] = old
             continue
         low, high = result.law.bounds[name]
-        ends = [float(e) if low < e < high else None for e in (lo[k], hi[k])]
-        params[name] = Estimate(old.value, float(se[k]), *ends, identifiable=None not in ends and old.identifiable)
+        below, above = (float(e) if low < e < high else None for e in (lo[k], hi[k]))
+        known = below is not None and above is not None and old.identifiable
+        params[name] = Estimate(old.value, float(se[k]), below, above, identifiable=known)
     return replace(result, params=params, message="; ".join(part for part in (result.message, note) if part))

@@ -76,7 +76,7 @@ def working(problem: Problem, u: Array) -> Working:
     score = problem.objective.terms(fitted, problem.y, problem.trials, nuisance).first[0]
     if problem.objective.kind == "binomial":
         rate = expit(fitted[0])
-        weight = effective_trials(problem.trials, float(u[count])) * rate * (1 - rate)
+        weight = effective_trials(problem.counted, float(u[count])) * rate * (1 - rate)
     elif problem.objective.delta is not None:
         # The exact curvature counts rows inside delta; their density is the stable estimate of it.
         slope, _ = huber_sandwich(problem.objective.delta, problem.residuals(u), min(free.size, len(problem.y) - 1))

@@ -84,7 +84,7 @@ def _projected(problem: Problem, u: Array, linear: list[int], floors: Array, bou
         best, least = np.where(admissible[:, None], tried, best), np.where(admissible, misfit, least)
     solved = best / size[good]
     tiny = SMALL * np.linalg.norm(problem.y * weight) / size[good]
-    theta[np.ix_(np.flatnonzero(good), linear)] = np.where(
+    theta[np.ix_(np.flatnonzero(good), np.asarray(linear))] = np.where(
         [names[k] in problem.law.log for k in linear], np.maximum(solved, tiny), solved
     )
     return np.where(good[:, None], problem.coordinates(theta), u)

@@ -5,6 +5,7 @@ whole runs allows (sandwich.py): with 6 runs too, where drawing them again repea
 """
 
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
@@ -28,10 +29,10 @@ FORMLESS = 1e-12  # of the Hessian's eigenvalues: below it a draw does not deter
 class ClusteredFit(FitResult):
     """A fit that knows its runs: intervals of `params` hold where the rows of a run share its luck."""
 
-    sandwich: Sandwich | None = field(default=None, repr=False)
-    scatter: Scatter | None = None
+    sandwich: Sandwich = field(repr=False, kw_only=True)
+    scatter: Scatter = field(kw_only=True)
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         return {**super().as_json(), "between_runs": self.scatter.as_json()}
 
 
@@ -59,9 +60,9 @@ def by_run(result: FitResult, cluster: Array | None = None) -> FitResult:
     except ValueError as error:
         return _said(result, f"{error}; intervals take rows for independent")
     rise, variance, _ = rises(made, result.level)
-    rise = np.maximum(rise, 1e-12 * abs(result.objective) + 1e-24 * problem.magnitude)  # rounding is no certainty
+    rise = np.maximum(rise, 1e-12 * abs(result.lowest) + 1e-24 * problem.magnitude)  # rounding is no certainty
     lo, hi, se = np.full((3, count), np.nan)
-    lo[rows.free], hi[rows.free] = _ends(problem, u, result.objective, rise, np.sqrt(variance), rows.free)
+    lo[rows.free], hi[rows.free] = _ends(problem, u, result.lowest, rise, np.sqrt(variance), rows.free)
     theta = problem.natural(u)
     se[rows.free] = np.sqrt(variance) * np.where([problem.names[k] in problem.law.log for k in rows.free],
                                                  theta[rows.free], 1.0)  # fmt: skip
@@ -80,7 +81,7 @@ def p_value(result: FitResult, name: str, value: float) -> float:
     """Of the hypothesis that parameter `name` is `value`, by run: it is below 1 - level just outside the interval."""
     if not isinstance(result, ClusteredFit):
         raise ValueError(f"a p-value of {name} = {value:g} needs the fit's runs: call by_run or bootstrap first")
-    problem, u, made = result.problem, result.best, result.sandwich
+    problem, u, made = result.problem, result.minimum, result.sandwich
     free = [problem.names[k] for k in made.free]
     if name not in free:
         raise ValueError(f"parameter {name!r} is not one that was fitted: {', '.join(free)}")
@@ -91,7 +92,7 @@ def p_value(result: FitResult, name: str, value: float) -> float:
     start[k] = problem.coordinates(theta)[k]
     move = problem.free.copy()
     move[k] = False
-    rise = float(descend(problem, start[None], free=move[None]).value[0]) - result.objective
+    rise = float(descend(problem, start[None], free=move[None]).value[0]) - result.lowest
     at = free.index(name)
     _, variance, freedom = rises(made, result.level)
     return float(p_of_rise(made, np.full(len(free), rise), variance, freedom)[at])
@@ -120,20 +121,17 @@ def bootstrap(result: FitResult, cluster: Array | None = None, *, draws: int = 1
     found = replace(found, bootstrap={"draws": draws, "failed": failed, "seed": seed})
     if draws - failed < max(20, draws // 2):
         return _said(found, f"{failed} of {draws} bootstrap draws determined no parameters: there are no draws")
-    found = replace(found, draws=np.concatenate(drawn))
-    if (
-        result.problem.objective.delta is not None
-        and groups >= MANY
-        and len(found.draws) * (1 - found.level) / 2 >= TAIL
-    ):
-        found = _of_draws(found)
+    every = np.concatenate(drawn)
+    found = replace(found, draws=every)
+    if result.problem.objective.delta is not None and groups >= MANY and len(every) * (1 - found.level) / 2 >= TAIL:
+        found = _of_draws(found, every)
     return _said(found, f"{failed} of {draws} bootstrap draws determined no parameters" if failed else "")
 
 
-def _of_draws(found: FitResult) -> FitResult:
+def _of_draws(found: FitResult, draws: Array) -> FitResult:
     """The fit with the ends and standard errors of its draws; an end that the profile does not limit stays open."""
     problem, tail = found.problem, (1 - found.level) / 2
-    theta = problem.natural(found.draws)
+    theta = problem.natural(draws)
     lo, hi, below, above = np.quantile(theta, [tail, 1 - tail, ndtr(-1), ndtr(1)], axis=0)
     known = list(found.params.values())
     lo = np.where([part.lo is None for part in known], np.nan, lo)
@@ -194,7 +192,7 @@ def _blocks(draws: int) -> list[int]:
 def _refit(result: FitResult, weights: Array) -> tuple[Array, Array]:
     """Minima [b k] under row weights [b n], and which of the draws determined them [b]."""
     problem = result.problem
-    start = np.tile(result.best, (len(weights), 1))
+    start = np.tile(result.minimum, (len(weights), 1))
     if problem.objective.nuisance:
         start[:, -1] = np.maximum(start[:, -1], FIRST_OVERDISPERSION)  # at 0 some draws would rest there
     found = descend(problem, start, weights=weights, enough=1e-10)  # a thousandth of a standard error

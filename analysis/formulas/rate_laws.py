@@ -6,6 +6,7 @@ fit log_linear to extraction rates; a rate near 0 or 1 needs logistic or exposur
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def _log_design(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Calla
 
 def _linear_law(
     name: str, formula: str, names: Sequence[str], pairs: Sequence[tuple[str, str]], first: str, unit: str
-) -> dict:
+) -> dict[str, Any]:
     """The parts shared by laws whose function is a linear combination of logs of any variables."""
     design = _log_design(names, pairs)
     count = len(names)
@@ -58,13 +59,15 @@ def _terms(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> str:
 
 def interactions(option: str, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """The pairs of `A*B,C*D`; raises ValueError on a name that is no variable and on a pair given twice."""
-    pairs = tuple(tuple(part.strip() for part in pair.split("*")) for pair in option.split(",")) if option else ()
-    for pair in pairs:
-        if len(set(pair)) != 2 or len(pair) != 2 or not set(pair) <= set(names):
-            raise ValueError(f"interaction {'*'.join(pair)!r}: write A*B with two of the variables {', '.join(names)}")
+    pairs = []
+    for written in option.split(",") if option else ():
+        a, _, b = (part.strip() for part in written.partition("*"))
+        if a == b or not {a, b} <= set(names):
+            raise ValueError(f"interaction {written.strip()!r}: write A*B with two of the variables {', '.join(names)}")
+        pairs.append((a, b))
     if len({frozenset(pair) for pair in pairs}) != len(pairs):
         raise ValueError(f"interactions {option!r} name a pair twice: A*B and B*A are the same term; give it once")
-    return pairs
+    return tuple(pairs)
 
 
 def log_linear(names: Sequence[str], option: str = "") -> Law:

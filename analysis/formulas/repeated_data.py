@@ -63,7 +63,7 @@ def _effective_model(
     return (*effective_size(np.minimum(ln_total, ln_v), ln_total, R_star), ln_v)
 
 
-def effective_size(ln_base: Array, ln_total: Array, R_star: Array) -> tuple[Array, Array, Array]:
+def effective_size(ln_base: Array, ln_total: Array, R_star: Array | float) -> tuple[Array, Array, Array]:
     """ln X' of X = exp(ln_base) repeated R = total/X - 1 times, and its derivatives in ln X (at this total) and in R*.
 
     X' = X + X R* (1 - exp(-R/R*)): what X with its repetitions is worth in unrepeated ones (Muennighoff et al., Eq. 5).

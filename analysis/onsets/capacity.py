@@ -1,7 +1,7 @@
 """How many images a model memorizes: EMM and N* of each setting and images_seen (measures.md 3.2, Gu et al. 2023)."""
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def capacities(
     return pandas.DataFrame(rows)
 
 
-def _named(name: str, found: Crossing) -> dict:
+def _named(name: str, found: Crossing) -> dict[str, Any]:
     ends = {f"{name}_a": found.a, f"{name}_b": found.b}
     return {name: found.value, f"{name}_status": str(found.status), **ends}
 
@@ -65,7 +65,7 @@ def _by_runs(n: Array, x: Array, b: Array, draws: int, rng: np.random.Generator)
     return rates
 
 
-def _but_sizes(row: dict) -> str:
+def _but_sizes(row: dict[str, Any]) -> str:
     """What must agree between the runs of one curve over n_unique."""
     found = config(row)
     found.pop("seed", None)

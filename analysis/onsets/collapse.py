@@ -6,7 +6,7 @@ A law T ~ prod_k z_k^s_k with all s_k of theory says that T / prod_k z_k^s_k dep
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import fdtrc
@@ -54,7 +54,7 @@ def p_of(times: Times, law: str, free: SurvivalFit, slopes: Mapping[str, float])
         return None
     # A density of T/z^s is one of T times z^s: what was seen exactly carries that factor.
     exact = times.after == times.until
-    by = sum(slope * times.logs[name] for name, slope in slopes.items())
+    by = np.sum([slope * times.logs[name] for name, slope in slopes.items()], axis=0)
     gain = max(free.log_likelihood - (fixed.log_likelihood - float(np.sum(by[exact]))), 0.0)
     return float(fdtrc(q, m - k, np.expm1(2 * gain / m) * (m - k) / q))
 
@@ -69,13 +69,13 @@ def told(found: SurvivalFit, law: str) -> float | None:
     return min(SCALE_VARIANCE[law] / variance, float(found.n))
 
 
-def slopes(times: Times, theory: Mapping[str, float], level: float = 0.95) -> list[dict]:
+def slopes(times: Times, theory: Mapping[str, float], level: float = 0.95) -> list[dict[str, Any]]:
     """A row for each law of `times`: params with value, se, lo, hi, theory, p_value; and the collapse as a whole.
 
     p_value of a row: all slopes of theory at once. collapse: also nothing else moves what is left, so slopes without a
     theory are 0. Raises nothing: what cannot be fitted says so in `message`.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     named = {name: value for name, value in theory.items() if name in times.logs}
     for law in LAWS:
         try:
@@ -94,7 +94,7 @@ def slopes(times: Times, theory: Mapping[str, float], level: float = 0.95) -> li
     return rows
 
 
-def collapse(runs: "DataFrame", onset: str, level: float = 0.95) -> list[dict]:
+def collapse(runs: "DataFrame", onset: str, level: float = 0.95) -> list[dict[str, Any]]:
     """Slopes of ln onset on ln n_unique (theory: 1 for tau_mem) and ln width (-1 for tau_gen), a group of one weights,
     family, design and copies at a time.
 

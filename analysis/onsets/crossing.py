@@ -82,7 +82,7 @@ def spread(
     return float(ends[0]), float(ends[1])
 
 
-def falling(n: Array, f: Array, weights: Array) -> tuple[Array, Array]:
+def falling(n: Array, f: Array, weights: Array | float) -> tuple[Array, Array]:
     """The non-increasing curve nearest to f (weighted least squares, pool adjacent violators): distinct n, their f."""
     n, f, weights = (np.asarray(values, float) for values in np.broadcast_arrays(n, f, weights))
     known = ~np.isnan(f)

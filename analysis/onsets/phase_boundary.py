@@ -4,7 +4,7 @@ From rows of `capacities`, each known only to lie between two sizes, below the s
 exponents of theory as hypotheses that the data may reject (measures.md 3.2).
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis.onsets.collapse import Times, of_rows, slopes
 from analysis.onsets.crossing import Status
@@ -20,7 +20,7 @@ THEORY = {
 }
 
 
-def phase_boundary(capacities: "DataFrame", level: float = 0.95) -> list[dict]:
+def phase_boundary(capacities: "DataFrame", level: float = 0.95) -> list[dict[str, Any]]:
     """Rows for each of emm and n_star, group of one weights, family and design, and law (log-normal, Weibull).
 
     Exponents in `params` with value, se, lo, hi, for params theory and p_value too; `p_value` of the theory; n,
@@ -28,7 +28,7 @@ def phase_boundary(capacities: "DataFrame", level: float = 0.95) -> list[dict]:
     luck. The brackets are taken as certain, as between few large counts they are; where rates are counted on few
     samples the exponents' intervals are too short by that.
     """
-    answers = []
+    answers: list[dict[str, Any]] = []
     if not len(capacities):
         return answers
     setting = [*ALIKE, "params", "copies", "batch_size"]

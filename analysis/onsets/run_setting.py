@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def config(row: Mapping) -> dict:
+def config(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row's configuration; empty where the table has none."""
     return json.loads(row["config"]) if row["config"] else {}
 
 
-def weights(row: Mapping) -> str:
+def weights(row: Mapping[str, Any]) -> str:
     """raw, or the averaging time of the measured weights as a share of the images seen: onsets of both never mix."""
     return "raw" if np.isnan(row["ema"]) else f"ema {row['ema']:g}"
 
 
-def ended_early(last: Mapping) -> bool | None:
+def ended_early(last: Mapping[str, Any]) -> bool | None:
     """Does a run's last row lie before the length its configuration asks for? None = that length is not known."""
     train = config(last).get("train", {})
     length = train.get("images") or (train["epochs"] * last["n_train"] if train.get("epochs") else None)

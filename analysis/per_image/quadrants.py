@@ -5,7 +5,7 @@ Strata of copies stand apart: pooled, copies alone would make every measure agre
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import chdtri, ndtr, stdtrit
@@ -106,7 +106,7 @@ def _is(values: "DataFrame", wanted: bool | None) -> Array:
     return values.isna().to_numpy() if wanted is None else (values == wanted).to_numpy(bool)
 
 
-def base_rate(score: Array, log_density: Array, top: float, level: float) -> dict:
+def base_rate(score: Array, log_density: Array, top: float, level: float) -> dict[str, Any]:
     """Share of the `top` highest scores inside the central 90 % of log_density; .90 if the two have nothing in common.
 
     van den Burg & Williams 2021 call the highly memorized inliers by this share: without its base rate it says nothing.
@@ -146,7 +146,7 @@ def expected_above(m_in: Array, m_out: Array, high: float = HIGH) -> float:
 Halves = Sequence[tuple["DataFrame", "DataFrame"]]
 
 
-def summary(table: "DataFrame", halves: Halves, null: "DataFrame | None", level: float) -> dict:
+def summary(table: "DataFrame", halves: Halves, null: "DataFrame | None", level: float) -> dict[str, Any]:
     """One cell, or the pooled cells, in JSON. halves: scores from disjoint halves of the runs, several random ones."""
     scored, one_cell = table[table["se"].notna()], "n_cells" not in table.columns
     copies, split = scored["copies"].to_numpy(), [_on(table, half) for half in halves[0]]
@@ -203,7 +203,7 @@ def _between_halves(scored: "DataFrame", halves: Halves, level: float) -> Correl
     return known[len(known) // 2] if known else found[0]
 
 
-def _null(null: "DataFrame", level: float) -> dict:
+def _null(null: "DataFrame", level: float) -> dict[str, Any]:
     """The never-trained images: mean 0, spread 1 in units of the standard error, and how many exceed 2 of them."""
     known = null[null["se"].notna()]
     above = wilson(int((known["Mbar"] > HIGH * known["se"]).sum()), len(known), level)
@@ -215,14 +215,14 @@ def _null(null: "DataFrame", level: float) -> dict:
     }
 
 
-def _mean(values: "DataFrame", level: float, **named: int) -> dict:
+def _mean(values: "DataFrame", level: float, **named: int) -> dict[str, Any]:
     """Mean over images with Student's interval, empty for one image."""
     n = len(values)
     half = stdtrit(n - 1, (1 + level) / 2) * values.std() / np.sqrt(n) if n > 1 else np.nan
     return {**named, "n": n, **_numbers(mean=values.mean(), lo=values.mean() - half, hi=values.mean() + half)}
 
 
-def _kinds(table: "DataFrame") -> dict | None:
+def _kinds(table: "DataFrame") -> dict[str, Any] | None:
     if "neighbor" not in table.columns:
         return None
     with_neighbors = table[table["neighbor"].notna()]
@@ -230,7 +230,7 @@ def _kinds(table: "DataFrame") -> dict | None:
     return {kind: int((found == kind).sum()) for kind in KINDS}
 
 
-def neighbor_share(table: "DataFrame") -> dict | None:
+def neighbor_share(table: "DataFrame") -> dict[str, Any] | None:
     """What the nearest hold-out images gain, as a share of an image's own score: median and quartiles over the images
     with a score above 2 standard errors. A share near 0 is memorized, near 1 learned, whatever the standard errors."""
     if "neighbor" not in table.columns:
@@ -242,16 +242,16 @@ def neighbor_share(table: "DataFrame") -> dict | None:
     return {"median": float(median), "lower_quartile": float(lower), "upper_quartile": float(upper), "n": len(high)}
 
 
-def as_json(found: Correlation) -> dict:
+def as_json(found: Correlation) -> dict[str, Any]:
     return {**_numbers(value=found.value, lo=found.lo, hi=found.hi), "n": found.n}
 
 
-def _numbers(**values: float) -> dict[str, float | None]:
+def _numbers(**values: float | Array) -> dict[str, float | None]:
     """NaN -> None: JSON knows no NaN, and what is missing is null."""
     return {name: float(value) if np.isfinite(value) else None for name, value in values.items()}
 
 
-def sentences(found: Mapping) -> list[str]:
+def sentences(found: Mapping[str, Any]) -> list[str]:
     """The summary in a few lines for the terminal."""
     above, strongest = found["above_2_se"], found["base_rates"]["same_runs"][0]
     if above["share"] is None:

@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 
 class Optimum(Protocol):
-    width: int
-    lr: float
-    holdout_loss: float
-    at_edge: bool
+    @property
+    def width(self) -> int: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def holdout_loss(self) -> float: ...
+    @property
+    def at_edge(self) -> bool: ...
 
 
 def plot_learning_rate(

@@ -2,10 +2,10 @@
 is an answer, how often it holds the truth, each with its Monte-Carlo error.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit, logit
@@ -69,12 +69,12 @@ def rate_fit(plan: StudyPlan, strata: "DataFrame", seed: int) -> FitResult:
     return bootstrap(result, cluster, draws=plan.draws, seed=seed) if plan.max_copies else by_run(result, cluster)
 
 
-def straight(law: Law, rate: Array) -> Array:
+def straight(law: Law, rate: float) -> Array:
     """The scale on which the law is linear in ln copies: logit f, or ln(-ln(1 - f)) for exposure."""
     return np.log(-np.log1p(-rate)) if law.name == "exposure" else logit(rate)
 
 
-def log_copies(law: Law, x: dict[str, float], rate: float, theta: Array) -> Array:
+def log_copies(law: Law, x: Mapping[str, Array], rate: float, theta: Array) -> Array:
     """ln of the copies at which f reaches `rate` [...]; inf where f does not rise with copies. theta [... k]."""
     # Rates near 0 and 1 are kept apart by staying on the logit: 1 - expit(40) would round to 0.
     raw = [law.raw({**x, "copies": np.array([copies])}, theta)[..., 0] for copies in (1.0, np.e)]
@@ -85,12 +85,12 @@ def log_copies(law: Law, x: dict[str, float], rate: float, theta: Array) -> Arra
         return np.where(slope > 0, (straight(law, rate) - raw[0]) / slope, np.inf)
 
 
-def max_copies(plan: StudyPlan, result: FitResult, row: dict) -> tuple[float, float, str]:
+def max_copies(plan: StudyPlan, result: FitResult, row: dict[str, Any]) -> tuple[float, float, str]:
     """Interval of the most copies so that f < rate: bootstrap draws in ln copies, arms stretched for few clusters."""
     if result.draws is None:
         return np.nan, np.nan, result.message or "no bootstrap draw determined the law"
     x = {name: np.array([row[name]]) for name in plan.rate.law.variables if name != "copies"}
-    best = log_copies(plan.rate.law, x, row["rate"], result.problem.natural(result.best))
+    best = log_copies(plan.rate.law, x, row["rate"], result.problem.natural(result.minimum))
     found = log_copies(plan.rate.law, x, row["rate"], result.problem.natural(result.draws))
     if not (np.isfinite(best) and np.mean(np.isinf(found)) < (1 - plan.level) / 2):
         return np.nan, np.nan, "an effect of copies that is not surely positive: no upper limit"
@@ -114,12 +114,12 @@ def questions(plan: StudyPlan) -> list[Question]:
     return asked
 
 
-def _named(kind: str, row: dict) -> str:
+def _named(kind: str, row: dict[str, Any]) -> str:
     known = {name: value for name, value in row.items() if value is not None}
     return f"{kind}({', '.join(f'{n}={v:g}' if not isinstance(v, str) else f'{n}={v}' for n, v in known.items())})"
 
 
-def _rate_at(plan: StudyPlan, row: dict, luck: float = 0.0) -> float:
+def _rate_at(plan: StudyPlan, row: dict[str, Any], luck: float = 0.0) -> float:
     theta = np.array([plan.rate.parameters[name] for name in plan.rate.law.parameters])
     x = {name: np.array([row[name]]) for name in plan.rate.law.variables}
     return float(expit(plan.rate.law.raw(x, theta)[0] + luck))
@@ -130,12 +130,13 @@ def answers(plan: StudyPlan, tables: dict[str, "DataFrame"], seed: int) -> Itera
     result, asked = rate_fit(plan, tables["strata"], seed), iter(questions(plan))
     rng = np.random.default_rng([seed, 1])
     for name, known in result.params.items():
-        ends = [np.nan if end is None else end for end in (known.lo, known.hi)]
-        # Collinear or constant variables leave no parameter that can be believed, whatever its profile does.
-        ends = [np.nan, np.nan] if result.status == Status.NOT_IDENTIFIABLE else ends
-        yield Found(name, next(asked).truth, *ends, result.message)
+        lo, hi = (np.nan if end is None else end for end in (known.lo, known.hi))
+        if result.status == Status.NOT_IDENTIFIABLE:  # no parameter can be believed, whatever its profile does
+            lo = hi = np.nan
+        yield Found(next(asked).name, plan.rate.parameters[name], lo, hi, result.message)
     for row in plan.max_copies:
         question = next(asked)
+        assert question.truth is not None  # of every plan the most copies are one number
         yield Found(question.name, question.truth, *max_copies(plan, result, row))
     for row in plan.predict:
         yield _prediction(plan, result, row, next(asked).name, seed, rng)
@@ -143,7 +144,9 @@ def answers(plan: StudyPlan, tables: dict[str, "DataFrame"], seed: int) -> Itera
         yield _onset(plan, tables["evals"], row, next(asked), rng)
 
 
-def _prediction(plan: StudyPlan, result: FitResult, row: dict, name: str, seed: int, rng: np.random.Generator) -> Found:
+def _prediction(
+    plan: StudyPlan, result: FitResult, row: dict[str, Any], name: str, seed: int, rng: np.random.Generator
+) -> Found:
     """The interval for the measured rate of a run nobody trained, and that run's own rate."""
     luck = np.hypot(plan.rate.luck_run, plan.rate.luck_draw) * rng.standard_normal()
     f, c = _rate_at(plan, row, luck), plan.rate.overdispersion
@@ -155,7 +158,9 @@ def _prediction(plan: StudyPlan, result: FitResult, row: dict, name: str, seed: 
     return Found(name, measured, float(found.lo[0]), float(found.hi[0]))
 
 
-def _onset(plan: StudyPlan, evals: "DataFrame", row: dict, question: Question, rng: np.random.Generator) -> Found:
+def _onset(
+    plan: StudyPlan, evals: "DataFrame", row: dict[str, Any], question: Question, rng: np.random.Generator
+) -> Found:
     cell = asked_cell(plan, row, "questions.tau_mem")
     own = evals[evals["cell_id"] == curves.digest(cell.config)].astype({"ema": float})
     found = cell_onsets(own, row["eps"], draws=plan.draws, level=plan.level, rng=rng).iloc[0]
@@ -179,7 +184,7 @@ def median_with_error(values: Sequence[float]) -> tuple[float, float, float]:
     return median(ordered), ordered[k - 1], ordered[n - k]
 
 
-def summary(question: Question, found: Sequence[Found]) -> dict:
+def summary(question: Question, found: Sequence[Found]) -> dict[str, Any]:
     """Width, answerable share and coverage of one quantity over the studies, each with its Monte-Carlo interval."""
     bounded = [one for one in found if np.isfinite([one.lo, one.hi]).all()]
     # An end without limit holds everything on its side; nothing at all was said where both are missing.
@@ -199,7 +204,7 @@ def summary(question: Question, found: Sequence[Found]) -> dict:
     }
 
 
-def _share(hits: int, n: int) -> dict:
+def _share(hits: int, n: int) -> dict[str, Any]:
     if not n:
         return {"value": None, "lo": None, "hi": None, "n": 0}
     found = wilson(hits, n, ERROR_LEVEL)
@@ -210,7 +215,7 @@ def _plain(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def expected(plan: StudyPlan, *, studies: int, seed: int, tick: Callable[[], None] = lambda: None) -> dict:
+def expected(plan: StudyPlan, *, studies: int, seed: int, tick: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """The answer for the plan with its own number of seeds; `tick` is called after each study."""
     made, asked = layout(plan), questions(plan)
     found: list[list[Found]] = [[] for _ in asked]
@@ -222,13 +227,13 @@ def expected(plan: StudyPlan, *, studies: int, seed: int, tick: Callable[[], Non
         if plan.double_descent:
             told.append(descent_verdict(plan, tables["evals"]))
         tick()
-    shown = {"seeds": plan.seeds, "runs": plan.seeds * len(plan.cells), "studies": studies}
+    shown: dict[str, Any] = {"seeds": plan.seeds, "runs": plan.seeds * len(plan.cells), "studies": studies}
     shown["quantities"] = [summary(question, values) for question, values in zip(asked, found, strict=True)]
     shown["double_descent"] = _verdicts(told) if told else None
     return shown
 
 
-def _verdicts(told: list[tuple[str, str]]) -> dict:
+def _verdicts(told: list[tuple[str, str]]) -> dict[str, Any]:
     """Share of studies with each verdict, and why it could not be told (the commonest reason)."""
     only = [verdict for verdict, _ in told]
     reasons = [why for verdict, why in told if verdict == "cannot_tell"]
@@ -246,7 +251,7 @@ def with_seeds(plan: StudyPlan) -> list[StudyPlan]:
 def descent_verdict(plan: StudyPlan, evals: "DataFrame") -> tuple[str, str]:
     """present, absent or cannot_tell of final hold-out loss along params, and why; runs that ended early have none."""
     last = evals[evals["images_seen"] == plan.cells[0].images]
-    asked = plan.double_descent
+    asked = plan.double_descent or {}
     (found,) = verdicts(
         last, x="params", y="holdout_loss", replicate=plan.cluster, log_x=True, window=asked["window"],
         valley=asked["valley"], level=plan.level, draws=SEARCH_DRAWS,

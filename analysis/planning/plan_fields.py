@@ -40,7 +40,7 @@ def fields(section: object, where: str, spec: Fields) -> dict[str, Any]:
 def number(lo: float = -inf, hi: float = inf, *, open_lo: bool = False) -> Callable[[object, str], float]:
     """Reads a finite number in [lo, hi], or (lo, hi]."""
 
-    def reader(value: object, where: str) -> float:
+    def reader(value: Any, where: str) -> float:
         try:
             found = float("nan") if isinstance(value, bool) else float(value)  # YAML reads 1e-3 as text
         except (TypeError, ValueError):
@@ -80,10 +80,10 @@ def choice(*allowed: str) -> Callable[[object, str], str]:
     return reader
 
 
-def several(reader: Callable[[object, str], Any], fewest: int = 1) -> Callable[[object, str], tuple]:
+def several(reader: Callable[[object, str], Any], fewest: int = 1) -> Callable[[object, str], tuple[Any, ...]]:
     """A list of what `reader` reads."""
 
-    def read(value: object, where: str) -> tuple:
+    def read(value: object, where: str) -> tuple[Any, ...]:
         if isinstance(value, str) or not isinstance(value, Sequence) or len(value) < fewest:
             raise PlanError(f"{where}: {value!r} must be a list of {fewest} or more")
         return tuple(reader(part, f"{where}[{k}]") for k, part in enumerate(value))
@@ -99,10 +99,10 @@ def span(value: object, where: str) -> tuple[float, float]:
     return found
 
 
-def mapping(reader: Callable[[object, str], Any]) -> Callable[[object, str], dict]:
+def mapping(reader: Callable[[object, str], Any]) -> Callable[[object, str], dict[str, Any]]:
     """A mapping of free keys to what `reader` reads."""
 
-    def read(value: object, where: str) -> dict:
+    def read(value: object, where: str) -> dict[str, Any]:
         if not isinstance(value, Mapping) or not value:
             raise PlanError(f"{where}: {value!r} must be a mapping NAME: VALUE")
         return {key: reader(part, f"{where}.{key}") for key, part in value.items()}
@@ -110,5 +110,5 @@ def mapping(reader: Callable[[object, str], Any]) -> Callable[[object, str], dic
     return read
 
 
-def section(spec: Fields) -> Callable[[object, str], dict]:
+def section(spec: Fields) -> Callable[[object, str], dict[str, Any]]:
     return lambda value, where: fields(value, where, spec)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from analysis.formulas.law import Law
 from analysis.laws import law
@@ -81,10 +82,10 @@ class StudyPlan:
     n_basin: int  # chains a stratum
     n_holdout: int
     ended_early: float  # share of runs that stop at an earlier evaluation
-    max_copies: tuple[dict, ...]
-    predict: tuple[dict, ...]
-    tau_mem: tuple[dict, ...]
-    double_descent: dict | None  # window, valley
+    max_copies: tuple[dict[str, Any], ...]
+    predict: tuple[dict[str, Any], ...]
+    tau_mem: tuple[dict[str, Any], ...]
+    double_descent: dict[str, Any] | None  # window, valley
     cluster: str
     level: float
     studies: int
@@ -182,7 +183,7 @@ def plan(content: object) -> StudyPlan:
     return made
 
 
-def _rate(truth: dict) -> RateTruth:
+def _rate(truth: dict[str, Any]) -> RateTruth:
     x = truth.pop("x")
     chosen = law(truth.pop("law"), x)
     if not chosen.rate:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
 from math import ceil
+from typing import Any
 
 from analysis.planning.plan_fields import PlanError, choice, fields, number, whole
 
@@ -76,7 +77,7 @@ def cells(grid: object, sizes: Mapping[int, int] | None, where: str = "grid") ->
     return tuple(found), seeds.pop()
 
 
-def _axes(block: object, where: str) -> dict[str, list]:
+def _axes(block: object, where: str) -> dict[str, list[Any]]:
     """Every short key -> its values; W&B's {value: v} and {values: [v, …]} and plain values and lists are read."""
     if not isinstance(block, Mapping):
         raise PlanError(f"{where}: {block!r} must be a mapping of lists")
@@ -153,7 +154,7 @@ def _size(values: Mapping[str, object], sizes: Mapping[int, int] | None, where: 
         params = whole(1)(values["params"], f"{where}.params")
         return params, {size: width for width, size in (sizes or {}).items()}.get(params)
     width = whole(1)(values["width"], f"{where}.width")
-    if width not in (sizes or {}):
+    if sizes is None or width not in sizes:
         known = ", ".join(map(str, sizes or ())) or "none"
         raise PlanError(f"{where}.width: {width} has no number of parameters; give it in sizes (there: {known})")
     return sizes[width], width

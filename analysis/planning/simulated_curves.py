@@ -4,13 +4,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from math import inf, log
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
 from analysis.boundary.front import front
 from analysis.descent.shape import peak
-from analysis.planning.planned import StudyPlan
+from analysis.planning.planned import Descent, StudyPlan
 from analysis.planning.planned_grid import Cell
 
 Array = np.ndarray
@@ -76,7 +77,7 @@ def bump_heights(plan: StudyPlan) -> dict[str, float]:
     heights = {}
     for group in dict.fromkeys(cell.group for cell in plan.cells):
         ladder = _ladder(plan, group)
-        heights[group] = _height(plan, ladder) if plan.descent else 0.0
+        heights[group] = _height(plan, plan.descent, ladder) if plan.descent else 0.0
     return heights
 
 
@@ -85,18 +86,18 @@ def _ladder(plan: StudyPlan, group: str) -> list[Cell]:
 
 
 def final_losses(plan: StudyPlan, ladder: Sequence[Cell], height: float) -> Array:
-    return np.array([holdout_loss(plan, cell, [cell.images], height)[0] for cell in ladder])
+    return np.array([holdout_loss(plan, cell, np.array([cell.images]), height)[0] for cell in ladder])
 
 
-def _height(plan: StudyPlan, ladder: Sequence[Cell]) -> float:
+def _height(plan: StudyPlan, descent: Descent, ladder: Sequence[Cell]) -> float:
     from scipy.optimize import brentq  # half of this package's import time
 
-    wanted = plan.descent.prominence
+    wanted = descent.prominence
     highest = 1e3 * wanted + 10 * np.ptp(final_losses(plan, ladder, 0.0))
     if prominence(final_losses(plan, ladder, highest)) < wanted:
         listed = ", ".join(str(cell.params) for cell in ladder)
         raise ValueError(
-            f"truth.double_descent: no bump at peak={plan.descent.peak:g} of width={plan.descent.width:g} has "
+            f"truth.double_descent: no bump at peak={descent.peak:g} of width={descent.width:g} has "
             f"prominence {wanted:g} at the sizes {listed}: put the peak between them, or plan more sizes"
         )
     return brentq(lambda height: prominence(final_losses(plan, ladder, height)) - wanted, 0.0, highest, xtol=1e-12)
@@ -115,7 +116,7 @@ def tau_mem(plan: StudyPlan, cell: Cell, eps: float) -> float | None:
     return float(np.exp(brentq(above, *ends, xtol=1e-10))) if above(ends[0]) < 0 < above(ends[1]) else None
 
 
-def truth(plan: StudyPlan) -> dict:
+def truth(plan: StudyPlan) -> dict[str, Any]:
     """All of it, for JSON: the rate's law, each cell's curves and onset, the Pareto front, double descent."""
     heights = bump_heights(plan)
     eps = sorted({0.01} | {float(row["eps"]) for row in plan.tau_mem})
@@ -152,7 +153,7 @@ def truth(plan: StudyPlan) -> dict:
     }  # fmt: skip
 
 
-def _descent(plan: StudyPlan, group: str, height: float) -> dict:
+def _descent(plan: StudyPlan, group: str, height: float) -> dict[str, Any]:
     ladder = _ladder(plan, group)
     y = final_losses(plan, ladder, height)
     return {

@@ -4,7 +4,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import expit
@@ -69,7 +69,7 @@ def layout(plan: StudyPlan) -> Layout:
                   np.concatenate([block["seen"] for block in blocks]))  # fmt: skip
 
 
-def _cell_rows(plan: StudyPlan, cell: Cell, height: float) -> dict:
+def _cell_rows(plan: StudyPlan, cell: Cell, height: float) -> dict[str, Any]:
     """The rows of one run of the cell."""
     t = np.array(cell.points)
     copies, images = np.array(cell.strata).T
@@ -89,7 +89,10 @@ def _cell_rows(plan: StudyPlan, cell: Cell, height: float) -> dict:
     evals |= {"images_seen": t, "train_flops": 6.0 * cell.params * t, "epochs": t / cell.n_train}
     logit = curves.stratum_logit(plan, cell, t)
     shape = logit.shape
-    full = lambda values: np.broadcast_to(values, shape).ravel()  # noqa: E731
+
+    def full(values: Array) -> Array:
+        return np.broadcast_to(values, shape).ravel()
+
     strata = {"copies": full(copies), "exposures": (t[:, None] * copies / cell.n_train).ravel(),
               "n_images": full(images), "n_basin": np.full(logit.size, plan.n_basin)}  # fmt: skip
     true = {"logit": logit.ravel(), "share": full(curves.shares(cell)), "position": full(np.arange(len(copies)))}

@@ -5,6 +5,7 @@ that runs with nothing memorized count as what they are; a line through ln count
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -107,11 +108,11 @@ def poisson(design: Array, y: Array, weights: Array, *, steps: int = 60) -> Arra
     return np.where((change < 1e-6)[:, None], beta, np.nan)
 
 
-def _signed(row: Mapping) -> str:
+def _signed(row: Mapping[str, Any]) -> str:
     return f"{row['value']:+.3g} ({row['lo']:.3g} to {row['hi']:.3g})"
 
 
-def _verdict(rows: list[dict]) -> str:
+def _verdict(rows: list[dict[str, Any]]) -> str:
     words = {1: "grows", -1: "falls", 0: "may grow or fall: these data cannot tell"}
     signs = [1 if row["lo"] > 0 else -1 if row["hi"] < 0 else 0 for row in rows]
     if signs[0] == signs[1] != 0:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from numbers import Real
+from typing import Any
 
 
 class CannotTell(Exception):
@@ -23,7 +24,7 @@ class Answer:
     why: str = ""  # sentences for people: the answer, what it rests on, what was left out
     rows: Sequence[Mapping[str, object]] = field(default_factory=tuple)  # what the answer was made from
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         """The contract of design.md section 6; a number that is not finite is null."""
         return {
             "question": self.question,
@@ -46,7 +47,7 @@ def not_answerable(
     return Answer(question, False, level=level, unit=unit, why=f"not answerable from these data: {why}", rows=rows)
 
 
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """A value that JSON knows: NumPy's numbers and truth values as Python's, what is not finite as None."""
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, bool) or not isinstance(value, Real):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import ndtri, stdtrit
 
 from analysis.columns import TableError, numbers
@@ -91,7 +92,7 @@ class Mean(NamedTuple):
     clusters: int
 
 
-def clustered_mean(values: Array, cluster: Array, *, level: float, draws: int, seed: int) -> Mean:
+def clustered_mean(values: ArrayLike, cluster: ArrayLike, *, level: float, draws: int, seed: int) -> Mean:
     """Mean of values [n] whose clusters [n] share their luck: Student's t below 10 clusters, else their bootstrap."""
     values = np.asarray(values, float)
     labels = np.unique(np.asarray(cluster), return_inverse=True)[1]

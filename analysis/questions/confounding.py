@@ -5,7 +5,7 @@ a path between the two that size does not open. Nothing here says which of the t
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -137,7 +137,7 @@ def confounding(tables: Tables, *, rate: float, at: Mapping[str, float], level: 
     return Answer("confounding", True, *ends, level, UNIT, False, why, rows)
 
 
-def _of(frame: "DataFrame", where: str, *, level: float, draws: int, seed: int) -> tuple[list[dict], str]:
+def _of(frame: "DataFrame", where: str, *, level: float, draws: int, seed: int) -> tuple[list[dict[str, Any]], str]:
     """The rows of one choice of evaluations, and what was left out or lacking."""
     held, names = _held(frame)
     x = logit_rate(frame["n_memorized"].to_numpy(float), frame["n_generated"].to_numpy(float))

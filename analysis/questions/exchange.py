@@ -6,7 +6,7 @@ some side: Fieller's interval says so, where a delta method would print two numb
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import chdtrc, stdtrit
@@ -68,8 +68,8 @@ def clustered_covariance(result: FitResult, cluster: Array) -> tuple[Array, int]
     labels = np.unique(np.asarray(cluster), return_inverse=True)[1]
     groups = int(labels.max()) + 1
     member = (labels == np.arange(groups)[:, None]).astype(float)
-    scores = problem.evaluate(np.tile(result.best, (groups, 1)), member).gradient[:, :k]
-    bread = np.linalg.pinv(problem.evaluate(result.best[None]).hessian[0, :k, :k])
+    scores = problem.evaluate(np.tile(result.minimum, (groups, 1)), member).gradient[:, :k]
+    bread = np.linalg.pinv(problem.evaluate(result.minimum[None]).hessian[0, :k, :k])
     return bread @ (scores.T @ scores) @ bread * groups / max(groups - 1, 1), groups
 
 
@@ -81,7 +81,7 @@ def exchange_rate(
     if groups < 2:
         raise ValueError("one cluster: what runs share cannot be told; an interval of chi takes several runs")
     places = [result.problem.names.index(f"b_{name}") for name in (copies, time)]
-    a, b = (float(result.best[k]) for k in places)
+    a, b = (float(result.minimum[k]) for k in places)
     quantile = float(stdtrit(max(groups - result.free, 1), (1 + level) / 2))
     lo, hi, message = fieller(a, b, covariance[np.ix_(places, places)], quantile)
     few = f"{groups} clusters for {result.free} parameters: the interval rests on Student's t with 1 degree of freedom"
@@ -106,9 +106,10 @@ def exchange(tables: Tables, *, rate: float, at: Mapping[str, float], level: flo
     columns = {name: rows[name].to_numpy(float) for name in names}
     columns["exposure"] = columns["copies"] * columns["images_seen"]
     counts = {"y": rows["n_basin_recovered"].to_numpy(float), "trials": rows["n_basin"].to_numpy(float)}
-    options = {"level": level, "seed": seed, "starts": 16}
     one = ["exposure", *(name for name in names if name not in ("copies", "images_seen"))]
-    free, pure = (fit(law("logistic", kept), columns, **counts, **options) for kept in (names, one))
+    free, pure = (
+        fit(law("logistic", kept), columns, **counts, level=level, seed=seed, starts=16) for kept in (names, one)
+    )
     runs = rows["run_id"].to_numpy()
     table = [_row(name, result) for name, result in (("chi free", free), ("chi = 1", pure))]
     if free.status != "ok" or len(np.unique(runs)) < 2:
@@ -116,8 +117,8 @@ def exchange(tables: Tables, *, rate: float, at: Mapping[str, float], level: flo
         lacking = "one run: its luck cannot be told from an effect" if len(np.unique(runs)) < 2 else lacking
         return not_answerable("exchange", sentences(lacking, notes), level=level, unit=UNIT, rows=table)
     found = exchange_rate(free, runs, level=level)
-    ratio = max(2 * (pure.objective - free.objective), 0.0)
-    held = found.lo is None or found.lo <= 1 <= found.hi
+    ratio = max(2 * (pure.lowest - free.lowest), 0.0)
+    held = (found.lo is None or found.lo <= 1) and (found.hi is None or found.hi >= 1)
     why = sentences(
         f"copies count {found.chi:.3g} times as much as time on a log scale; {free.n} strata of {found.clusters} runs",
         "chi = 1, exposures alone, is " + ("not rejected" if held else "rejected") + f" by the {level:.0%} interval",
@@ -148,7 +149,8 @@ def _rows(tables: Tables, at: Mapping[str, float]) -> tuple["DataFrame", str]:
 def _told_apart(rows: "DataFrame") -> tuple[list[str], float, list[str]]:
     """Variables of the law, the condition number of their logarithms, and those left out as moving with the others."""
     logs = {name: np.log(rows[name].to_numpy(float)) for name in ("copies", "images_seen", *BESIDE)}
-    kept, dropped = ["copies", "images_seen"], []
+    kept = ["copies", "images_seen"]
+    dropped: list[str] = []
     for name in BESIDE:
         if np.isnan(logs[name]).any() or np.ptp(logs[name]) == 0:
             continue
@@ -157,7 +159,7 @@ def _told_apart(rows: "DataFrame") -> tuple[list[str], float, list[str]]:
     return kept, condition_number([logs[name] for name in kept]), dropped
 
 
-def _row(name: str, result: FitResult) -> dict:
+def _row(name: str, result: FitResult) -> dict[str, Any]:
     params = {key: plain(found.value) for key, found in result.params.items()}
     return {
         "law": name,

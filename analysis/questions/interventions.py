@@ -6,7 +6,7 @@ configuration from which most others differ in one key; early stopping is the ba
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,19 +38,21 @@ def flat(config: object, prefix: str = "") -> dict[str, object]:
     return {k: v for key, part in config.items() for k, v in flat(part, f"{prefix}.{key}" if prefix else key).items()}
 
 
-def changes(base: Mapping, changed: Mapping) -> dict[str, tuple]:
+def changes(base: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """key -> (value of base, value of changed) where they differ; a key that is not there is null."""
     keys = dict.fromkeys((*base, *changed))
     return {key: (base.get(key), changed.get(key)) for key in keys if base.get(key) != changed.get(key)}
 
 
-def base_of(configs: Sequence[Mapping], candidates: Sequence[int]) -> list[int]:
+def base_of(configs: Sequence[Mapping[str, Any]], candidates: Sequence[int]) -> list[int]:
     """The candidates from which most configurations differ in exactly one key: one is a base, several are a tie."""
     near = [sum(len(changes(configs[k], other)) == 1 for other in configs) for k in candidates]
     return [k for k, count in zip(candidates, near, strict=True) if count == max(near)]
 
 
-def single_changes(configs: Sequence[Mapping], base: int) -> tuple[dict[int, dict[str, tuple]], int]:
+def single_changes(
+    configs: Sequence[Mapping[str, Any]], base: int
+) -> tuple[dict[int, dict[str, tuple[Any, Any]]], int]:
     """configuration -> its changes from the base, and how many others only add to another's changes."""
     found = {k: changes(configs[base], other) for k, other in enumerate(configs) if k != base}
     more = {
@@ -110,7 +112,7 @@ def interventions(
     return Answer("interventions", True, *ends, level, UNIT, False, why, rows)
 
 
-def pairs_of(trained: "DataFrame", base: int, changed: int) -> list[tuple[Mapping, Mapping]]:
+def pairs_of(trained: "DataFrame", base: int, changed: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """(base row, changed row) of each replicate at the largest images_seen that both were evaluated at."""
     both = trained[trained["_config"] == base].merge(
         trained[trained["_config"] == changed], on=["_replicate", "images_seen"], suffixes=("", "_changed")
@@ -123,14 +125,14 @@ def pairs_of(trained: "DataFrame", base: int, changed: int) -> list[tuple[Mappin
     return pairs
 
 
-def early_stops(base: "DataFrame") -> list[tuple[Mapping, Mapping]]:
+def early_stops(base: "DataFrame") -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """(last row, row at the hold-out minimum) of each base run."""
     last = base.loc[base.groupby("run_id")["images_seen"].idxmax()].set_index("run_id", drop=False)
     minima = holdout_minima(base)
     return [(last.loc[row["run_id"]].to_dict(), row) for row in minima.to_dict("records")]
 
 
-def stratum_rates(strata: "DataFrame") -> dict[tuple, float]:
+def stratum_rates(strata: "DataFrame") -> dict[tuple[str, int, str], float]:
     """(run_id, images_seen, single or duplicated) -> logit of n_basin_recovered / n_basin, images of one copy apart."""
     known = strata[strata["n_basin_recovered"].notna() & (strata["n_basin"] > 0)]
     kind = np.where(known["copies"] > 1, "duplicated", "single")
@@ -140,7 +142,12 @@ def stratum_rates(strata: "DataFrame") -> dict[tuple, float]:
     return dict(zip(counts.index, logit_rate(*counts.to_numpy(float).T), strict=True))
 
 
-def _effects(base: Mapping, changed: Mapping, rates: Mapping, by_run: Mapping[str, Curve]) -> list[float]:
+def _effects(
+    base: Mapping[str, Any],
+    changed: Mapping[str, Any],
+    rates: Mapping[tuple[str, int, str], float],
+    by_run: Mapping[str, Curve],
+) -> list[float]:
     """One pair's values of EFFECTS, NaN where not measured."""
     strata = [
         rates.get((base["run_id"], base["images_seen"], kind), np.nan)
@@ -148,15 +155,24 @@ def _effects(base: Mapping, changed: Mapping, rates: Mapping, by_run: Mapping[st
         for kind in ("single", "duplicated")
     ]
     equal = np.nan
-    two = [by_run.get(row["run_id"]) for row in (base, changed)]
-    if None not in two and two[0].run_id != two[1].run_id:  # early stopping is the base itself at its best loss
-        found = pair(*two)
+    mine, theirs = (by_run.get(row["run_id"]) for row in (base, changed))
+    if mine and theirs and mine.run_id != theirs.run_id:  # early stopping is the base itself at its best loss
+        found = pair(mine, theirs)
         equal = -found.difference if found.states else np.nan
     costs = [changed[name] - base[name] for name in ("holdout_loss", "kid")]
     return [base["_logit"] - changed["_logit"], *costs, *strata, equal]
 
 
-def _row(change: str, pairs: Sequence, rates: Mapping, by_run: Mapping, *, level: float, draws: int, seed: int) -> dict:
+def _row(
+    change: str,
+    pairs: Sequence[Any],
+    rates: Mapping[tuple[str, int, str], float],
+    by_run: Mapping[str, Any],
+    *,
+    level: float,
+    draws: int,
+    seed: int,
+) -> dict[str, Any]:
     table = np.array([_effects(base, changed, rates, by_run) for base, changed in pairs], float)
     cluster = np.array([base["_replicate"] for base, _ in pairs])
     identical = bool(np.all(np.isnan(table) | (table == 0)) and np.any(table == 0))
@@ -176,13 +192,13 @@ def _row(change: str, pairs: Sequence, rates: Mapping, by_run: Mapping, *, level
     return row | {"runs": sorted({str(run["run_id"]) for pair in pairs for run in pair})}
 
 
-def _shared(pairs: Sequence) -> float | None:
+def _shared(pairs: Sequence[Any]) -> float | None:
     """The images_seen of the changed rows, None where they differ."""
     seen = {float(changed["images_seen"]) for _, changed in pairs}
     return seen.pop() if len(seen) == 1 else None
 
 
-def ranked(rows: Sequence[dict]) -> list[dict]:
+def ranked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows with at_no_cost (None: one replicate, not known) and rank, in rank."""
     free, paid, unknown = [], [], []
     for row in rows:
@@ -193,20 +209,23 @@ def ranked(rows: Sequence[dict]) -> list[dict]:
             free.append(row | {"at_no_cost": True})
         else:
             paid.append(row | {"at_no_cost": False})
-    by_benefit = {"key": lambda row: -(row["benefit"] if row["benefit"] is not None else -np.inf)}
-    done = sorted(free, **by_benefit)
+
+    def by_benefit(row: Mapping[str, Any]) -> float:
+        return -(row["benefit"] if row["benefit"] is not None else -np.inf)
+
+    done = sorted(free, key=by_benefit)
     done = [row | {"rank": k} for k, row in enumerate(done, 1)]
     costs = [c for c in ("cost_holdout_loss", "cost_kid") if all(row[c] is not None for row in paid)]
     while paid:
         points = np.array([[-row["benefit"], *(row[c] for c in costs)] for row in paid], float)
         best = set(map(int, np.flatnonzero(front(points))))
         rank = len(done) + 1  # rows of one front share their rank: neither is better in everything
-        done += sorted([paid[k] | {"rank": rank} for k in best], **by_benefit)
+        done += sorted([paid[k] | {"rank": rank} for k in best], key=by_benefit)
         paid = [row for k, row in enumerate(paid) if k not in best]
-    return done + [row | {"rank": None} for row in sorted(unknown, **by_benefit)]
+    return done + [row | {"rank": None} for row in sorted(unknown, key=by_benefit)]
 
 
-def _verdict(first: Mapping) -> str:
+def _verdict(first: Mapping[str, Any]) -> str:
     if first["rank"] is None:
         return f"{first['change']}: one seed, no interval, nothing can be ranked; train other seeds of base and change"
     if not first["at_no_cost"]:
@@ -222,10 +241,10 @@ def _verdict(first: Mapping) -> str:
     )
 
 
-def _words(mine: Mapping[str, tuple]) -> str:
+def _words(mine: Mapping[str, tuple[Any, ...]]) -> str:
     return ", ".join(f"{key}: {json.dumps(a)} -> {json.dumps(b)}" for key, (a, b) in mine.items())
 
 
-def _base_words(base: Mapping, configs: Sequence[Mapping]) -> str:
+def _base_words(base: Mapping[str, Any], configs: Sequence[Mapping[str, Any]]) -> str:
     varied = [key for key in base if any(other.get(key) != base[key] for other in configs)]
     return "base: " + ", ".join(f"{key} {json.dumps(base[key])}" for key in varied)

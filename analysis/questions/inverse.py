@@ -6,7 +6,7 @@ the mean: the x at which the share NEW_RUNS of new runs, with a run's luck, stay
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import logit, ndtri
@@ -46,17 +46,17 @@ INVERSES = {
 }  # fmt: skip
 
 
-def max_copies(tables: Tables, **asked) -> Answer:
+def max_copies(tables: Tables, **asked: Any) -> Answer:
     """At most how many copies so that f < rate."""
     return crossing_answer(tables, "max_copies", **asked)
 
 
-def min_unique(tables: Tables, **asked) -> Answer:
+def min_unique(tables: Tables, **asked: Any) -> Answer:
     """How many unique images so that f < rate."""
     return crossing_answer(tables, "min_unique", **asked)
 
 
-def max_params(tables: Tables, **asked) -> Answer:
+def max_params(tables: Tables, **asked: Any) -> Answer:
     """Up to which size f < rate."""
     return crossing_answer(tables, "max_params", **asked)
 
@@ -72,7 +72,7 @@ def crossing_answer(
     if asked.variable in at:
         raise ValueError(f"--at {asked.variable}: {question} asks for it; give the other variables, or ask predict")
     check_point(at)
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
     try:
         observed = observations(tables, response or asked.response, evaluation)
         found = surface(observed, asked.variable, level=level, draws=draws, seed=seed)
@@ -121,7 +121,7 @@ class Crossing:
     def slope(self, level: float) -> tuple[float, float, float]:
         """Change of f (on the law's scale) per unit of ln x in the middle of the data, with its interval."""
         result = self.found.result
-        best, drawn = self.curve(result, [self.centre - 0.5, self.centre + 0.5])
+        best, drawn = self.curve(result, np.array([self.centre - 0.5, self.centre + 0.5]))
         lo, hi = stretched(best[1] - best[0], drawn[:, 1] - drawn[:, 0], level, self.found.groups, result.free)
         return float(best[1] - best[0]), float(lo), float(hi)
 
@@ -146,7 +146,7 @@ class Crossing:
 
         `aim`: another logit to meet, for the fit and for each draw [b] (that of a rate which a run's luck may reach).
         """
-        goal, goals = aim or (logit(rate), np.full(len(result.draws), logit(rate)))
+        goal, goals = aim or (logit(rate), np.full(len(result.drawn), logit(rate)))
         goal, goals = straight(result, goal), straight(result, goals)
 
         def margin(log_x: float) -> float:
@@ -163,16 +163,17 @@ class Crossing:
         rising = margin(middle + 0.5) > margin(middle - 0.5)
         lo = _root(lambda v: band(v, 1 if rising else 0), middle - REACH, middle)
         hi = _root(lambda v: band(v, 0 if rising else 1), middle, middle + REACH)
-        return float(np.exp(middle)), *(None if end is None else float(np.exp(end)) for end in (lo, hi))
+        below, above = (None if end is None else float(np.exp(end)) for end in (lo, hi))
+        return float(np.exp(middle)), below, above
 
-    def new_run_row(self, rate: float, level: float, seed: int) -> dict:
+    def new_run_row(self, rate: float, level: float, seed: int) -> dict[str, Any]:
         """The answer for single runs instead of their mean: luck of run added to logit f."""
         result = self.found.result
         luck = run_luck(result, self.found.observed.run)
         row = {"for": f"{NEW_RUNS:.0%} of new runs below the rate", "luck_sd": luck.sd, **EMPTY}
         if not luck.freedom:
             return row
-        sds = np.append(luck.sd, luck.draws(len(result.draws), np.random.default_rng(seed)))
+        sds = np.append(luck.sd, luck.draws(len(result.drawn), np.random.default_rng(seed)))
         goals = (logit(rate) - ndtri(NEW_RUNS) * sds) / attenuation(sds)
         try:
             ends = self.interval(result, rate, level, (float(goals[0]), goals[1:]))
@@ -190,7 +191,7 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float 
     return float(brentq(function, low, high, xtol=1e-10))
 
 
-def _other_law(row: dict, one: Competitor, crossing: Crossing, rate: float, level: float) -> dict:
+def _other_law(row: dict[str, Any], one: Competitor, crossing: Crossing, rate: float, level: float) -> dict[str, Any]:
     """A row of the competition with what this law answers; empty where it has no answer."""
     if not one.usable:
         return {**row, **EMPTY}
@@ -200,7 +201,7 @@ def _other_law(row: dict, one: Competitor, crossing: Crossing, rate: float, leve
         return {**row, **EMPTY}
 
 
-def _spread(rows: list[dict]) -> str:
+def _spread(rows: list[dict[str, Any]]) -> str:
     values = [row["value"] for row in rows if "law" in row and row["value"] is not None]
     return f"the competing laws answer {min(values):.4g} to {max(values):.4g}" if len(values) > 1 else ""
 

@@ -23,13 +23,13 @@ class Luck:
     @property
     def sd(self) -> float:
         """Of logit f between runs; NaN where there are no more runs than parameters."""
-        return self._sd(self.freedom) if self.freedom else np.nan
+        return float(self._sd(self.freedom)) if self.freedom else np.nan
 
     def draws(self, count: int, rng: np.random.Generator) -> Array:
         """Standard deviations [count] that the same q may stand for: q over its chi-square; NaN as `sd`."""
         return self._sd(rng.chisquare(self.freedom, count)) if self.freedom else np.full(count, np.nan)
 
-    def _sd(self, chi_square: Array | float) -> Array | float:
+    def _sd(self, chi_square: Array | float) -> Array:
         excess = (self.q / np.maximum(chi_square, 1e-12) - self.dispersion) * self.freedom / self.weight
         return np.sqrt(np.maximum(excess, 0.0))
 

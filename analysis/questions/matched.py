@@ -5,7 +5,7 @@ The common loss is the worse of the two minima, so both runs pass it; each is re
 
 from collections.abc import Mapping
 from itertools import combinations, groupby
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit
@@ -21,6 +21,9 @@ from analysis.questions.comparable import (
     state_at_loss,
 )
 from analysis.table import Tables
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Array = np.ndarray
 COARSE = 4.0  # ratio of neighbouring images_seen beyond which a straight line between them is a guess
@@ -51,17 +54,19 @@ class Pair(NamedTuple):
     @property
     def difference(self) -> float:
         """Logit f of the second minus that of the first."""
+        if self.states is None:
+            raise ValueError(f"runs {self.first.run_id} and {self.second.run_id} cannot both be read at this loss")
         return self.states[1].y - self.states[0].y
 
 
 def pair(first: Curve, second: Curve) -> Pair:
     """The two runs where each first has the worse of the two lowest hold-out losses."""
     target = max(np.min(curve.loss) for curve in (first, second))
-    found = [state_at_loss(c.images_seen, c.loss, c.loss_se, c.logit, target) for c in (first, second)]
-    return Pair(first, second, float(target), None if None in found else tuple(found))
+    a, b = (state_at_loss(c.images_seen, c.loss, c.loss_se, c.logit, target) for c in (first, second))
+    return Pair(first, second, float(target), None if a is None or b is None else (a, b))
 
 
-def curves(evals) -> list[Curve]:
+def curves(evals: "DataFrame") -> list[Curve]:
     """A curve for each run of evals that has a hold-out loss after training began."""
     setting, _ = settings(evals)
     frame = evals.assign(
@@ -133,7 +138,7 @@ def _coarse(good: list[Pair]) -> str:
     """A warning where a run was read between evaluations that lie far apart, or an empty string."""
     apart = [1.0]
     for p in good:
-        for curve, state in zip((p.first, p.second), p.states, strict=True):
+        for curve, state in zip((p.first, p.second), p.states or (), strict=True):
             below = curve.images_seen[curve.images_seen < state.images_seen * (1 - 1e-9)]
             above = curve.images_seen[curve.images_seen > state.images_seen * (1 + 1e-9)]
             on_a_point = np.isclose(curve.images_seen, state.images_seen, rtol=1e-9).any()
@@ -146,7 +151,7 @@ def _coarse(good: list[Pair]) -> str:
     )
 
 
-def _lacking(evals, pairs: list[Pair], good: list[Pair]) -> str:
+def _lacking(evals: "DataFrame", pairs: list[Pair], good: list[Pair]) -> str:
     """What these data lack for an answer, or an empty string."""
     if not pairs:
         return "no two sizes share a setting and a seed: train the same data and seed at another size"
@@ -155,7 +160,7 @@ def _lacking(evals, pairs: list[Pair], good: list[Pair]) -> str:
     return "" if evals["n_memorized"].sum() > 0 else "no sample of any run is memorized: there is nothing to compare"
 
 
-def _row(words: str, group: list[Pair], *, level: float, draws: int, seed: int) -> dict:
+def _row(words: str, group: list[Pair], *, level: float, draws: int, seed: int) -> dict[str, Any]:
     small, large = group[0].first.params, group[0].second.params
     good = [p for p in group if p.states]
     row = {"setting": words, "params_smaller": small, "params_larger": large, "n_pairs": len(good)}
@@ -172,7 +177,7 @@ def _row(words: str, group: list[Pair], *, level: float, draws: int, seed: int) 
     return row | {"per_doubling": mean.value / np.log2(large / small)}
 
 
-def _left_out(evals, found: list[Curve]) -> str:
+def _left_out(evals: "DataFrame", found: list[Curve]) -> str:
     missing = evals["run_id"].nunique() - len(found)
     counts = int(sum(np.isnan(curve.logit).sum() for curve in found))
     return sentences(

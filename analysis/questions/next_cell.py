@@ -7,6 +7,7 @@ candidate adds the information that its counts are expected to hold (a c-optimal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
@@ -48,7 +49,7 @@ def next_cell(
             raise CannotTell(f"{len(set(observed.run))} runs for {found.result.free} parameters: how runs differ is "
                              f"unknown, and with it what one more would tell; add a replicate of any cell")  # fmt: skip
         point, medians, _ = found.at({k: v for k, v in at.items() if k != target})
-        theta = np.vstack([found.result.best, found.result.draws[:BEHIND]])
+        theta = np.vstack([found.result.minimum, found.result.drawn[:BEHIND]])
         gradient = _gradient(found, quantity, target, point, rate, theta, level)
     except CannotTell as reason:
         return not_answerable("next", str(reason), level=level, unit=unit)
@@ -96,8 +97,8 @@ def candidate_runs(observed: Observations, variables: Sequence[str]) -> Candidat
     """The grid of levels trained, crossed, with one step beyond each end; training sets as they were, or a step off."""
     run, place = np.unique(observed.run, return_inverse=True)
     x = {name: observed.x.get(name, np.ones(len(place))) for name in ("params", "copies", "images_seen", "n_unique")}
-    plans: dict[tuple, int] = {}
-    cells: dict[tuple, int] = {}
+    plans: dict[tuple[Any, ...], int] = {}
+    cells: dict[tuple[Any, ...], int] = {}
     for k in range(len(run)):
         rows = np.flatnonzero(place == k)
         plan = tuple(sorted((x["copies"][i], x["n_unique"][i], observed.trials[i]) for i in rows))
@@ -106,7 +107,7 @@ def candidate_runs(observed: Observations, variables: Sequence[str]) -> Candidat
         cells[cell] = cells.get(cell, 0) + 1
     old = {name: set(x[name]) for name in x}
     grid = list(product(_levels(x["params"]), _levels(x["images_seen"]), _plans(plans, x)))
-    columns: dict[str, list] = {name: [] for name in (*x, "trials", "run")}
+    columns: dict[str, list[Any]] = {name: [] for name in (*x, "trials", "run")}
     for k, (params, seen, plan) in enumerate(grid):
         for copies, n_unique, trials in plan:
             for name, value in zip(columns, (params, copies, seen, n_unique, trials, k), strict=True):
@@ -129,7 +130,7 @@ def _levels(values: Array) -> list[float]:
     return sorted({float(v) for v in (*levels, *ends) if v >= 1})
 
 
-def _plans(plans: Mapping[tuple, int], x: Mapping[str, Array]) -> list[tuple]:
+def _plans(plans: Mapping[tuple[Any, ...], int], x: Mapping[str, Array]) -> list[tuple[Any, ...]]:
     """Training sets as trained; those of a single row also with copies and n_unique one step beyond."""
     found = dict.fromkeys(plans)
     for plan in plans:
@@ -139,7 +140,7 @@ def _plans(plans: Mapping[tuple, int], x: Mapping[str, Array]) -> list[tuple]:
     return list(found)
 
 
-def _plan_words(plan: tuple) -> str:
+def _plan_words(plan: tuple[Any, ...]) -> str:
     copies = sorted({row[0] for row in plan})
     span = f"{copies[0]:g}" if len(copies) == 1 else f"{copies[0]:g} to {copies[-1]:g}"
     return f"n_unique {plan[0][1]:g}, copies {span}"
@@ -150,7 +151,7 @@ def expected_shrinkage(
 ) -> Array:
     """1 - sd after / sd before of g'theta [m c], for parameters theta [m k], lucks sds [m], gradients [m k]."""
     problem, place = result.problem, np.unique(run, return_inverse=True)[1]
-    now = information(result, problem.x, problem.trials, place, theta, luck.dispersion, sds).sum(axis=1)
+    now = information(result, problem.x, problem.counted, place, theta, luck.dispersion, sds).sum(axis=1)
     more = information(result, candidates.x, candidates.trials, candidates.run, theta, luck.dispersion, sds)
     scale = np.sqrt(np.maximum(np.diagonal(now, axis1=1, axis2=2), 1e-300))  # parameters of very different units
     now, more = now / scale[:, :, None] / scale[:, None, :], more / (scale[:, :, None] * scale[:, None, :])[:, None]
@@ -209,7 +210,7 @@ def _gradient(
 
 def _row(
     candidates: Candidates, k: int, shrinkage: Array, benefit: Array, price: Array, cost: Cost, found: Surface
-) -> dict:
+) -> dict[str, Any]:
     rows = np.flatnonzero(candidates.run == k)
     return {
         "params": candidates.params[k], "images_seen": candidates.images_seen[k], "plan": candidates.plan[k],

@@ -1,6 +1,7 @@
 """The memorization rate of a cell nobody trained: the mean over runs, and where one new run would fall."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, ndtri
@@ -34,7 +35,7 @@ def predict(
     The response is a stratum's recovery where `at` names copies, else a cell's memorized share.
     """
     check_point(at)
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
     try:
         observed = observations(tables, response or ("stratum" if "copies" in at else "cell"), evaluation)
         target = next((name for name in at if name in observed.varied), next(iter(observed.varied), None))
@@ -58,7 +59,7 @@ def predict(
     lucky = attenuation(sds) * drawn[:, 0] + sds * rng.standard_normal(len(drawn))
     value, *ends = mean_rate(found.result, point, level, found.groups)
     _, lo, hi = mean_rate(found.result, point, level, found.groups, lucky)
-    rows: list[dict] = [{"for": "mean of runs", "value": value, "lo": ends[0], "hi": ends[1]}]
+    rows = [{"for": "mean of runs", "value": value, "lo": ends[0], "hi": ends[1]}]
     rows += [_of_law(row, one, point, found, level) for row, one in zip(found.rows(), found.competitors, strict=True)]
     checked = left_out_cells(found, level)
     missed = np.array([row["observed"] - row["predicted"] for row in checked])
@@ -81,15 +82,18 @@ def mean_rate(
     """The law's rate at a point with its interval, from the bootstrap draws or from other draws of logit f [b]."""
     best, own = logit_at(result, point)
     best, drawn = straight(result, best[0]), straight(result, own[:, 0] if drawn is None else drawn)
-    return tuple(float(rate_of(result, v)) for v in (best, *stretched(best, drawn, level, groups, result.free)))
+    lo, hi = stretched(best, drawn, level, groups, result.free)
+    return float(rate_of(result, best)), float(rate_of(result, lo)), float(rate_of(result, hi))
 
 
-def _of_law(row: dict, one: Competitor, point: Mapping[str, float], found: Surface, level: float) -> dict:
+def _of_law(
+    row: dict[str, Any], one: Competitor, point: Mapping[str, float], found: Surface, level: float
+) -> dict[str, Any]:
     found_here = mean_rate(one.result, point, level, found.groups) if one.usable else (None, None, None)
     return {**row, **dict(zip(("value", "lo", "hi"), found_here, strict=True))}
 
 
-def left_out_cells(found: Surface, level: float) -> list[dict]:
+def left_out_cells(found: Surface, level: float) -> list[dict[str, Any]]:
     """Each cell under the fit without it: its rates (runs pooled) against the law's, with luck and counting noise."""
     observed, problem = found.observed, found.result.problem
     cells, place = np.unique(observed.cell, return_inverse=True)

@@ -6,6 +6,7 @@ error of the best, the one of fewest parameters. What the other laws answer is k
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, ndtri, stdtrit
@@ -82,7 +83,7 @@ class Surface:
         known = self.observed.x[name]
         return f"it is {known[0]:g} in every row" if np.ptp(known) == 0 else "it moves together with others"
 
-    def rows(self) -> list[dict]:
+    def rows(self) -> list[dict[str, Any]]:
         """The competition, best first."""
         return [
             {"law": c.spec, "formula": c.result.law.formula, "held_out_error": c.held_out,
@@ -199,7 +200,7 @@ def _held_out_groups(observed: Observations, target: str) -> tuple[Array, str]:
 def left_out_fits(result: FitResult, groups: Array) -> tuple[Array, Array]:
     """Minima [g k] without each group in turn, and the rows that stayed [g n]; all searched together."""
     stay = (groups[None, :] != np.unique(groups)[:, None]).astype(float)
-    return descend(result.problem, np.tile(result.best, (len(stay), 1)), weights=stay).u, stay
+    return descend(result.problem, np.tile(result.minimum, (len(stay), 1)), weights=stay).u, stay
 
 
 def held_out(result: FitResult, groups: Array) -> Array:
@@ -207,7 +208,7 @@ def held_out(result: FitResult, groups: Array) -> Array:
     problem, (u, _) = result.problem, left_out_fits(result, groups)
     place, rows = np.unique(groups, return_inverse=True)[1], np.arange(len(groups))
     f = problem.law.predict(problem.x, problem.natural(u))[place, rows]
-    return -betabinom_logpmf(problem.y, problem.trials, f, u[place, -1])
+    return -betabinom_logpmf(problem.y, problem.counted, f, u[place, -1])
 
 
 def ranked(found: Sequence[Competitor], run: Array) -> list[Competitor]:
@@ -236,16 +237,16 @@ def stretched(best: Array, drawn: Array, level: float, groups: int, free: int) -
     return best - factor * np.maximum(best - low, 0), best + factor * np.maximum(high - best, 0)
 
 
-def logit_at(result: FitResult, point: Mapping[str, Array]) -> tuple[Array, Array]:
+def logit_at(result: FitResult, point: Mapping[str, float] | Mapping[str, Array]) -> tuple[Array, Array]:
     """logit f at points [r]: of the fit [r] and of each bootstrap draw [b r]."""
     x = {name: np.atleast_1d(np.asarray(point[name], float)) for name in result.law.variables}
     problem = result.problem
     with np.errstate(all="ignore"):
-        both = [problem.law.raw(x, problem.natural(u)) for u in (result.best[None], result.draws)]
+        both = [problem.law.raw(x, problem.natural(u)) for u in (result.minimum[None], result.drawn)]
     return np.nan_to_num(both[0][0], posinf=700.0, neginf=-700.0), np.nan_to_num(both[1], posinf=700.0, neginf=-700.0)
 
 
-def straight(result: FitResult, logit_f: Array) -> Array:
+def straight(result: FitResult, logit_f: Array | float) -> Array:
     """logit f on the scale on which the law is nearly straight in logarithms, where intervals may be stretched.
 
     The exposure law: ln(-ln(1 - f)), since its logit grows exponentially above f = 1/2. The logistic law: logit f.

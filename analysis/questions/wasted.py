@@ -6,7 +6,7 @@ left of a setting's losses after size and replicate, or from holdout_loss_se whe
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -120,7 +120,7 @@ def wasted(tables: Tables, *, rate: float, at: Mapping[str, float], level: float
         )
     label, words = settings(evals)
     evals = evals.assign(_setting=label, _replicate=replicates(evals))
-    options = {"level": level, "draws": draws, "seed": seed}
+    options: dict[str, Any] = {"level": level, "draws": draws, "seed": seed}
     rows, values, clusters = [], [], []
     for setting, part in evals[evals["run_id"].isin(minima["run_id"])].groupby("_setting"):
         of = _ladder(holdout_minima(part))
@@ -153,7 +153,7 @@ def _ladder(rows: "DataFrame") -> Ladder:
     return ladder(rows["params"].to_numpy(float), rows["_replicate"].to_numpy(), values)
 
 
-def _row(setting: str, of: Ladder, k: int, equal: int, part: "DataFrame", options: Mapping) -> dict:
+def _row(setting: str, of: Ladder, k: int, equal: int, part: "DataFrame", options: Mapping[str, Any]) -> dict[str, Any]:
     params = float(of.params[k])
     row = {
         "setting": setting,
@@ -173,11 +173,11 @@ def _row(setting: str, of: Ladder, k: int, equal: int, part: "DataFrame", option
     return row | _named(beyond, "beyond_optimal", "beyond_lo", "beyond_hi")
 
 
-def _named(mean: Mean | None, *names: str) -> dict:
+def _named(mean: Mean | None, *names: str) -> dict[str, Any]:
     return dict.fromkeys(names) if mean is None else dict(zip(names, map(plain, mean[:3]), strict=True))
 
 
-def difference(of: Ladder, k: int, other: Ladder, j: int, options: Mapping) -> Mean | None:
+def difference(of: Ladder, k: int, other: Ladder, j: int, options: Mapping[str, Any]) -> Mean | None:
     """f of size k of one ladder minus f of size j of another, by replicate; None: the same place, or none has both."""
     _, mine, theirs = np.intersect1d(of.replicate, other.replicate, return_indices=True)
     apart = of.rate[mine, k] - other.rate[theirs, j]
@@ -188,10 +188,12 @@ def difference(of: Ladder, k: int, other: Ladder, j: int, options: Mapping) -> M
     if np.isfinite(found.lo):
         return found
     # One replicate, or equal ones (no hit anywhere): the interval is that of these runs' samples, not of their sizes.
-    counts = [
-        table[rows[known], column].sum()
-        for one, rows, column in ((of, mine, k), (other, theirs, j))
-        for table in (one.hits, one.trials)
-    ]
-    ends = newcombe(*counts, options["level"])
+    mine, theirs = mine[known], theirs[known]
+    ends = newcombe(
+        of.hits[mine, k].sum(),
+        of.trials[mine, k].sum(),
+        other.hits[theirs, j].sum(),
+        other.trials[theirs, j].sum(),
+        options["level"],
+    )
     return Mean(found.value, float(ends.lo), float(ends.hi), found.clusters)

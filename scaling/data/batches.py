@@ -65,8 +65,8 @@ class Batches:
         clean = self.members[member].float() / 127.5 - 1
         position = self.position[member]
         z, noise = self._noise(index, position, epoch, self.row_copy[row], clean[0].numel())
-        fixed = self.sigma.law == "fixed"
-        sigma = torch.full_like(z, self.sigma.value) if fixed else (self.sigma.p_mean + self.sigma.p_std * z).exp()
+        law = self.sigma  # only the law `fixed` has a value
+        sigma = (law.p_mean + law.p_std * z).exp() if law.value is None else torch.full_like(z, law.value)
         return Batch(clean, sigma, noise.view_as(clean), self.labels[position])
 
     def _rows(self, first: int, index: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ VERSION = 1  # raised when the same request gives other pixels: resizing, order 
 def content_hash(pixels: np.ndarray) -> str:
     """data_sha256: SHA-256 over shape and bytes of the unique pixels uint8 [n C S S] in the source's order."""
     digest = hashlib.sha256(",".join(map(str, pixels.shape)).encode())
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
 
 
@@ -57,7 +58,7 @@ def load(key: str) -> dict[str, np.ndarray] | None:
         pixels = read_npz(folder / f"{found['data_sha256']}.npz")["pixels"]
     except (OSError, ValueError, KeyError):
         return None
-    whole = pixels.dtype == np.uint8 and pixels.ndim == 4 and np.shape(found.get("labels")) == (len(pixels),)
+    whole = pixels.dtype == np.uint8 and pixels.ndim == 4 and np.shape(found.get("labels", 0)) == (len(pixels),)
     return {**found, "pixels": pixels} if whole and content_hash(pixels) == found["data_sha256"] else None
 
 
@@ -69,7 +70,7 @@ def save(key: str, pixels: np.ndarray, data_sha256: str, rest: Mapping[str, np.n
     try:
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / f"{data_sha256}.npz", lambda file: np.savez(file, pixels=pixels), durable=False)
-        request = {**rest, "data_sha256": data_sha256}
+        request: dict[str, Any] = {**rest, "data_sha256": data_sha256}
         replace_file(folder / f"{key}.npz", lambda file: np.savez(file, **request), durable=False)
     except OSError:  # read-only or full: the images are at hand, only the next reading is slow
         return

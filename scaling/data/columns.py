@@ -34,7 +34,9 @@ def read_parquet(path: Path) -> tuple[np.ndarray | Iterator[Picture], np.ndarray
     return from_table(table)
 
 
-def read_hub(repository: str, revision: str | None, remedy: str = OFFLINE_REMEDY):
+def read_hub(
+    repository: str, revision: str | None, remedy: str = OFFLINE_REMEDY
+) -> tuple[np.ndarray | Iterator[Picture], np.ndarray, int]:
     """As read_parquet, of all splits of a dataset on the hub, one after the other; `remedy` if it cannot be reached."""
     try:
         found = load_dataset(repository, revision=revision)

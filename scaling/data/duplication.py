@@ -83,6 +83,7 @@ def _none(wanted: DuplicationConfig, count: int) -> np.ndarray:
 def _spectrum(wanted: DuplicationConfig, count: int) -> np.ndarray:
     """n = L s, N = s (2^L - 1): position i has 2^(i mod L) copies."""
     levels = wanted.levels
+    assert isinstance(levels, int)  # scaling.fields
     if levels > 27:
         raise ConfigError(
             f"data.duplication.levels={levels}: the last stratum has 2^{levels - 1} copies; use at most 27"
@@ -101,14 +102,16 @@ def _spectrum(wanted: DuplicationConfig, count: int) -> np.ndarray:
 
 def _strata(wanted: DuplicationConfig, count: int) -> np.ndarray:
     """n = sum n_j, N = sum n_j r_j, in pool order."""
-    totals = {"n_unique": sum(n for n, _ in wanted.levels), "n_train": sum(n * r for n, r in wanted.levels)}
+    levels = wanted.levels
+    assert isinstance(levels, list)  # scaling.fields
+    totals = {"n_unique": sum(n for n, _ in levels), "n_train": sum(n * r for n, r in levels)}
     if totals[wanted.fix] != count:
         raise ConfigError(
             f"data.{wanted.fix}={count}: the levels of data.duplication hold {totals[wanted.fix]}; "
             f"use data.{wanted.fix}={totals[wanted.fix]}"
         )
     _refuse_size(wanted, count, totals["n_unique"], totals["n_train"])
-    return np.repeat([r for _, r in wanted.levels], [n for n, _ in wanted.levels]).astype(np.int64)
+    return np.repeat([r for _, r in levels], [n for n, _ in levels]).astype(np.int64)
 
 
 def _groups(wanted: DuplicationConfig, count: int) -> np.ndarray:

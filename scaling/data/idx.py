@@ -70,7 +70,7 @@ def read_idx_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, int]:
         labels.append(
             np.full(len(pictures[-1]), -1) if labels_path is None else read_idx(labels_path, 1).astype(np.int64)
         )
-        if len(labels[-1]) != len(pictures[-1]):
+        if labels_path is not None and len(labels[-1]) != len(pictures[-1]):
             raise SourceError(
                 f"{labels_path.name}: {len(labels[-1]):,} labels for {len(pictures[-1]):,} images; "
                 "give files that belong together"

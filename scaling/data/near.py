@@ -37,7 +37,8 @@ def shift_offsets(size: int, count: int) -> list[tuple[int, int]]:
             f"data.duplication.near=shift: {count + 1} copies need shifts of {reach} pixels in images of {size}; "
             f"use at most {(2 * size - 1) ** 2} copies, or near=noise"
         )
-    offsets = [offset for offset in product(range(-reach, reach + 1), repeat=2) if offset != (0, 0)]
+    side = range(-reach, reach + 1)
+    offsets = [(dy, dx) for dy, dx in product(side, side) if (dy, dx) != (0, 0)]
     return sorted(offsets, key=lambda offset: (max(map(abs, offset)), offset))[:count]
 
 

@@ -15,16 +15,22 @@ def solve(wanted: DuplicationConfig, count: int) -> tuple[int, int, int]:
     """(n_unique, k, r) of a request, count = the n_unique or n_train that `fix` names; ConfigError where not whole."""
     if count > LARGEST:
         raise ConfigError(f"data.{wanted.fix}={count}: too many training images; use at most {LARGEST}")
-    r = wanted.copies if wanted.rate is None else _copies_of_rate(wanted, count)
+    r = wanted.copies or _copies_of_rate(wanted, count)
     k = count * duplicated_share(wanted, r)
     if k.denominator != 1:
         raise ConfigError(_not_whole(wanted, count, r, k))
-    return _counts(wanted, count, int(k), r)[0], int(k), r
+    return int(_counts(wanted, count, int(k), r)[0]), int(k), r
+
+
+def _fraction(wanted: DuplicationConfig) -> Fraction:
+    """The fraction, which designs uniform and subset have (scaling.fields)."""
+    assert wanted.fraction is not None
+    return wanted.fraction
 
 
 def _divisor(wanted: DuplicationConfig) -> tuple[int, int]:
     """(u, v) of k = a count / (u + v r) for fraction = a/b. Where k is whole, n and N are."""
-    a, b = wanted.fraction.numerator, wanted.fraction.denominator
+    a, b = _fraction(wanted).as_integer_ratio()
     return {
         ("uniform", "n_unique"): (b, 0),
         ("uniform", "n_train"): (b - a, a),
@@ -36,7 +42,7 @@ def _divisor(wanted: DuplicationConfig) -> tuple[int, int]:
 def duplicated_share(wanted: DuplicationConfig, r: int) -> Fraction:
     """k / count."""
     u, v = _divisor(wanted)
-    return Fraction(wanted.fraction.numerator, u + v * r)
+    return Fraction(_fraction(wanted).numerator, u + v * r)
 
 
 def _counts(wanted: DuplicationConfig, count: int, k: int | Fraction, r: int) -> tuple[int | Fraction, int | Fraction]:
@@ -46,13 +52,14 @@ def _counts(wanted: DuplicationConfig, count: int, k: int | Fraction, r: int) ->
 
 def rate_of(wanted: DuplicationConfig, r: int) -> Fraction:
     """duplication_rate 1 - n/N; independent of the counts."""
-    f = wanted.fraction
-    return 1 - 1 / (1 + f * (r - 1)) if wanted.design == "uniform" else f * (1 - Fraction(1, r))
+    f = _fraction(wanted)
+    return 1 - Fraction(1) / (1 + f * (r - 1)) if wanted.design == "uniform" else f * (1 - Fraction(1, r))
 
 
 def _wanted_copies(wanted: DuplicationConfig) -> Fraction | None:
     """The r, whole or not, that has the wanted rate; None where no r has."""
-    f, rate = wanted.fraction, wanted.rate
+    f, rate = _fraction(wanted), wanted.rate
+    assert rate is not None  # asked for it
     if rate == 0:
         return Fraction(1)
     if wanted.design == "uniform":
@@ -91,10 +98,11 @@ def _as_rate(wanted: DuplicationConfig, r: int) -> str:
 
 def _reachable_copies(wanted: DuplicationConfig, count: int, r: Fraction | None) -> list[int]:
     """The copies next to r, from below and above (None: the largest at all), that give whole images at this count."""
-    total, (u, v) = wanted.fraction.numerator * count, _divisor(wanted)
+    total, (u, v) = _fraction(wanted).numerator * count, _divisor(wanted)
     if total == 0:
         found = [1]
-    elif v == 0:  # k is the same at any r
+    elif v == 0:  # k is the same at any r, and some r has the rate
+        assert r is not None
         found = [floor(r), ceil(r)]
     else:  # k (u + v r) = total: try every k
         divisors = (total // k for k in range(1, count + 1) if total % k == 0)

@@ -61,7 +61,7 @@ class ImageSet:
 
 def image_id(pixels: np.ndarray) -> str:
     """First 16 hex digits of SHA-256 over the bytes of one image uint8 [C S S]."""
-    return hashlib.sha256(np.ascontiguousarray(pixels, np.uint8)).hexdigest()[:16]
+    return hashlib.sha256(np.ascontiguousarray(pixels, np.uint8).data).hexdigest()[:16]
 
 
 def to_unit(pixels: np.ndarray) -> np.ndarray:
@@ -93,7 +93,11 @@ def load_images(source: str, image_size: int, channels: int | None = None) -> Im
         data_sha256=cache.content_hash(pixels[first]),
         n_removed=len(pixels) - len(first),
     )
-    rest = {"labels": images.labels, "n_classes": images.n_classes, "n_removed": images.n_removed}
+    rest: dict[str, np.ndarray | int] = {
+        "labels": images.labels,
+        "n_classes": images.n_classes,
+        "n_removed": images.n_removed,
+    }
     cache.save(key, images.pixels, images.data_sha256, rest)
     return images
 
@@ -123,7 +127,7 @@ def first_of_each(pixels: np.ndarray) -> np.ndarray:
     """Positions, ascending, of the first of each group of equal images [n …]."""
     seen: dict[bytes, int] = {}
     for position, image in enumerate(pixels):
-        seen.setdefault(hashlib.sha256(np.ascontiguousarray(image)).digest(), position)
+        seen.setdefault(hashlib.sha256(np.ascontiguousarray(image).data).digest(), position)
     return np.fromiter(seen.values(), np.int64, len(seen))
 
 

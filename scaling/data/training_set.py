@@ -76,7 +76,7 @@ def assemble(config: ExperimentConfig, images: ImageSet) -> TrainingSet:
     exact = data.duplication.near == "exact"
     levels = key_levels(draw, len(copies)) if data.keys else None
     holdout_levels = key_levels(draw, len(holdout), of_holdout=True) if data.keys else None
-    if levels is not None:
+    if levels is not None and holdout_levels is not None:
         original, holdout = _planted(config, original, levels, holdout, holdout_levels)
     labels, n_labels = _given(config, images, pool_at)
     return TrainingSet(
@@ -96,7 +96,7 @@ def assemble(config: ExperimentConfig, images: ImageSet) -> TrainingSet:
         holdout_given=_given(config, images, holdout_at)[0] % max(1, n_labels),
         n_labels=n_labels,
         keys=None if levels is None else levels / 255,
-        holdout_keys=None if levels is None else holdout_levels / 255,
+        holdout_keys=None if holdout_levels is None else holdout_levels / 255,
         mean=images.mean,
         std=images.std,
         data_sha256=images.data_sha256,

@@ -46,7 +46,7 @@ class IdealDenoiser:
             u = self.unique[rows].flatten(1).double()
             # In float64 the expanded square keeps |u|^2 x 1e-16; |x|^2 is common to all images.
             logits = self.prior[rows] + precision * (flat @ u.T - u.square().sum(dim=1) / 2)
-            if labels is not None:
+            if labels is not None and self.labels is not None:
                 other = rearrange(labels, "b -> b 1") != self.labels[rows].to(labels.device)
                 logits = logits.masked_fill(other, -torch.inf)
             highest = torch.maximum(top, logits.amax(dim=1, keepdim=True))

@@ -49,7 +49,9 @@ def sigma_floor(sigma: SigmaConfig, step: float) -> float:
     Below step/sqrt(12), the sd of rounding to grey levels, the density is that of the grid; below the training law the
     network extrapolates.
     """
-    quantile = sigma.value if sigma.law == "fixed" else exp(sigma.p_mean + sigma.p_std * NormalDist().inv_cdf(0.01))
+    if sigma.value is not None:  # the law `fixed`
+        return max(step / sqrt(12), sigma.value)
+    quantile = exp(sigma.p_mean + sigma.p_std * NormalDist().inv_cdf(0.01))
     return max(step / sqrt(12), quantile)
 
 

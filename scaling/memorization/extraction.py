@@ -38,6 +38,7 @@ class Extraction:
 
 def extraction(found: Match, copies: Tensor) -> Extraction:
     """Count what `criteria.match` found by image and stratum: copies int [U] of the images (families) searched."""
+    assert found.calibrated is not None  # `criteria.match` gives both criteria
     copies, n = copies.to(found.image.device), len(copies)
     passed = {
         "n_hits": found.ratio < MEMORIZED,

@@ -25,7 +25,7 @@ class Estimate(NamedTuple):
 
 
 class Subset(NamedTuple):
-    index: Tensor  # [N] int64, ascending
+    index: Tensor  # type: ignore[assignment]  # [N] int64, ascending; tuple.index is not used
     weight: Tensor  # [N] float64: images of the stratum for each one kept
 
 
@@ -33,7 +33,7 @@ def evaluation_sigmas(sigma: SigmaConfig, draws: int) -> Tensor:
     """Noise levels [J] of the losses, float64: the mid-quantiles of the training law, or its fixed level J times."""
     if not 1 <= draws <= SLOTS:
         raise ValueError(f"evaluate.draws={draws}: an image has noise for 1 to {SLOTS} levels")
-    if sigma.law == "fixed":
+    if sigma.value is not None:  # the law `fixed`
         return torch.full((draws,), sigma.value, dtype=torch.float64)
     quantile = (torch.arange(draws, dtype=torch.float64) + 0.5) / draws
     return (sigma.p_mean + sigma.p_std * torch.special.ndtri(quantile)).exp()

@@ -10,19 +10,23 @@ from scaling.models.dit import DiT
 from scaling.models.mlp import MLP
 from scaling.models.unet import UNet
 
+Network = UNet | MLP | DiT
 COUNTED = (nn.Conv2d, nn.Linear, Attention, TransformerBlock)
 
 
-def build(config: ModelConfig, *, image_size: int, channels: int, n_labels: int, seed: int) -> nn.Module:
+def build(config: ModelConfig, *, image_size: int, channels: int, n_labels: int, seed: int) -> Network:
     """The network (x [B C H W], noise [B], labels [B] or None) -> [B C H W], initialised from the seed, on the CPU."""
+    width = config.width
+    assert width is not None  # a resolved configuration has one
     # Layers draw from torch's global generator: it is forked, so that nobody else's numbers change.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if config.family == "unet":
-            shape = (config.width, config.channel_mult, config.blocks, config.attention, config.skips)
-            return UNet(*shape, image_size, channels, n_labels)
-        family = {"mlp": MLP, "dit": DiT}[config.family]
-        return family(config.width, config.blocks, image_size, channels, n_labels)
+            shape = (config.channel_mult, config.blocks, config.attention, config.skips)
+            return UNet(width, *shape, image_size, channels, n_labels)
+        if config.family == "mlp":
+            return MLP(width, config.blocks, image_size, channels, n_labels)
+        return DiT(width, config.blocks, image_size, channels, n_labels)
 
 
 def count_params(network: nn.Module) -> int:
@@ -30,7 +34,7 @@ def count_params(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
 
 
-def count_params_no_time(network: nn.Module) -> int:
+def count_params_no_time(network: Network) -> int:
     """Trainable weights without those of the time embedding (which carries no information at a fixed sigma)."""
     return count_params(network) - sum(weight.numel() for weight in network.time_weights())
 

@@ -39,4 +39,4 @@ class _Modules:
         return vmap(self._one, in_dims=over, out_dims=1)(dict(weights), x, noise, labels)
 
     def _one(self, weights: Mapping[str, Tensor], x: Tensor, noise: Tensor, labels: Tensor | None) -> Tensor:
-        return functional_call(self.network, weights, (x, noise, labels))
+        return functional_call(self.network, dict(weights), (x, noise, labels))

@@ -1,7 +1,9 @@
 """The convolutional U-Net: diffusers' UNet2DModel at any width, with its skips kept or zeroed."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from math import floor
+from typing import Any
 
 from diffusers import UNet2DModel
 from torch import Tensor, nn
@@ -65,10 +67,12 @@ def _alive(share: Fraction, per_block: list[int]) -> list[int]:
     return alive
 
 
-def _zero_all_but(alive: int):
+def _zero_all_but(alive: int) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
     """A hook that zeroes the skip tensors of an up block but the `alive` first used, which are the tuple's last."""
 
-    def hook(_module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    def hook(
+        _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         hidden, skips, *rest = args
         gated = tuple(s if at >= len(skips) - alive else s * 0 for at, s in enumerate(skips))
         return (hidden, gated, *rest), kwargs

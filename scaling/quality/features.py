@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 import torch
 from einops import repeat
@@ -35,7 +36,7 @@ def efficientnet_lite0(images: Tensor) -> Tensor:
         return torch.cat([_pooled(network, part) for part in images.split(BATCH)])
 
 
-def _pooled(network: nn.Module, images: Tensor) -> Tensor:
+def _pooled(network: Any, images: Tensor) -> Tensor:
     colour = images.float() if images.shape[1] == 3 else repeat(images.float(), "n 1 h w -> n c h w", c=3)
     sized = nn.functional.interpolate(colour, (SIZE, SIZE), mode="bilinear", antialias=True)
     return network.extract_features(sized).mean(dim=(2, 3))

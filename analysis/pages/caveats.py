@@ -87,9 +87,10 @@ def still_training(evals: "DataFrame") -> Iterator[str]:
 
 def _planned(config: str | None, n_train: float) -> float | None:
     train = (json.loads(config) if config else {}).get("train") or {}
-    if train.get("images"):
-        return train["images"]
-    return train["epochs"] * n_train if train.get("epochs") and np.isfinite(n_train) else None
+    images, epochs = (train.get(name) for name in ("images", "epochs"))
+    if isinstance(images, int | float):
+        return images
+    return epochs * n_train if isinstance(epochs, int | float) and np.isfinite(n_train) else None
 
 
 def nulls_above_chance(last: "DataFrame") -> Iterator[str]:
@@ -109,7 +110,7 @@ def nulls_above_chance(last: "DataFrame") -> Iterator[str]:
 
 def confounded(last: "DataFrame") -> Iterator[str]:
     """Pairs of design columns that vary and move together over the cells."""
-    cells = last.drop_duplicates("cell_id")[list(DESIGN)]
+    cells = last[~last["cell_id"].fillna(last["run_id"]).duplicated()][list(DESIGN)]  # no cells: each run is one
     varied = [name for name in DESIGN if cells[name].notna().all() and cells[name].nunique() > 1]
     scaled = {
         name: np.log(cells[name].to_numpy(float)) if (cells[name] > 0).all() else cells[name].to_numpy(float)

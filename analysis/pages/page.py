@@ -39,8 +39,11 @@ def bullets(values: Sequence[object], css: str = "") -> Html:
 
 
 def anchor(run_id: str) -> str:
-    """The identifier of a run's row and panel; names from elsewhere may hold anything."""
-    return f"run-{run_id if IDENTIFIER.fullmatch(run_id) else hashlib.sha256(run_id.encode()).hexdigest()[:12]}"
+    """The identifier of a run's row and panel; names from elsewhere may hold anything.
+
+    A whole hash is longer than IDENTIFIER allows, so no run can be named like another's.
+    """
+    return f"run-{run_id if IDENTIFIER.fullmatch(run_id) else hashlib.sha256(run_id.encode()).hexdigest()}"
 
 
 def run_link(run_id: str) -> Html:

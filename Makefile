@@ -1,7 +1,7 @@
 # Each target is complete from a fresh clone: it sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: setup setup-browser demo test test-slow lint bench docs
+.PHONY: setup setup-browser demo test test-slow lint types bench docs
 
 setup: .venv/installed
 
@@ -21,6 +21,10 @@ demo: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# mypy's strict rules on what pyproject.toml names; what did not change since the last time comes out of a cache.
+types: setup
+	$(BIN)/python -m mypy
 
 # With CI=true nothing that needs a browser may be skipped.
 test: lint $(if $(filter true,$(CI)),setup-browser)

@@ -30,7 +30,7 @@ class DescentCurve:
 
     axis: str
     rows: "DataFrame" = field(repr=False)
-    verdict: Mapping[str, object]
+    verdict: Mapping[str, Any]
     threshold: float | None
 
     @property

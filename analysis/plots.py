@@ -4,9 +4,9 @@ Named things take Okabe-Ito colours, ordered things magma over one range a repor
 marker of their own: no reading depends on colour alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -59,12 +59,12 @@ class ReportFigure:
 class Ordered:
     """Colours and markers of an ordered variable, the same in every figure of a report."""
 
-    def __init__(self, values: Sequence[float], name: str) -> None:
+    def __init__(self, values: Iterable[float], name: str) -> None:
         self.name, self.values = name, sorted({float(v) for v in values if v > 0})
         low, high = (self.values[0], self.values[-1]) if self.values else (1.0, 2.0)
         self._norm = LogNorm(low, high if high > low else 2 * low)
 
-    def color(self, value: float) -> tuple[float, ...]:
+    def color(self, value: float) -> tuple[float, float, float, float]:
         return colormaps["magma"](DARKEST + (PALEST - DARKEST) * float(self._norm(value)))
 
     def marker(self, value: float) -> str:
@@ -79,7 +79,7 @@ def count_label(value: float) -> str:
     return f"{value:g}"
 
 
-def ticks_apart(values: Sequence[float], share: float) -> list[float]:
+def ticks_apart(values: Iterable[float], share: float) -> list[float]:
     """Of positive values, ascending, those at least `share` of the span apart on a log axis; both ends stay."""
     distinct = sorted({float(value) for value in values})
     first, last = distinct[0], distinct[-1]
@@ -146,13 +146,13 @@ def plot_rates(
             dots = runs[runs[line.name] == value]
             axes.plot(dots[x] * aside, dots["rate"], ".", color=color, alpha=0.45, markersize=4, zorder=2)
         arms = [np.maximum(part["rate"] - part["lo"], 0), np.maximum(part["hi"] - part["rate"], 0)]
-        fitted = curve is not None and grid is not None
+        joined = "-" if curve is None or grid is None else "none"
         axes.errorbar(
-            part[x] * aside, part["rate"], yerr=arms, fmt=line.marker(value), linestyle="none" if fitted else "-",
+            part[x] * aside, part["rate"], yerr=arms, fmt=line.marker(value), linestyle=joined,
             linewidth=1, capsize=2, elinewidth=0.9, markersize=5, color=color, markeredgecolor="white",
             markeredgewidth=0.5, zorder=3, label=count_label(value),
         )  # fmt: skip
-        if fitted:
+        if curve is not None and grid is not None:
             axes.plot(grid, curve(grid, value), color=color, linewidth=1.2, zorder=1)
     if null is not None:
         axes.axhline(null, color=GREY, linewidth=1, linestyle=":", zorder=1)
@@ -276,7 +276,7 @@ def plot_growth(rates: "DataFrame", line: Ordered, *, ylabel: str) -> Figure:
     return figure
 
 
-def plot_gallery(pairs: Sequence[Mapping[str, object]], rows: Sequence[str], columns: int) -> Figure:
+def plot_gallery(pairs: Sequence[Mapping[str, Any]], rows: Sequence[str], columns: int) -> Figure:
     """Generated samples above the training image nearest to each, a strip for each run.
 
     pairs: one mapping a strip with samples [G C H W], nearest, ratio [G], copies [G]; rows: the strips' titles.

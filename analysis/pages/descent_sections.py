@@ -1,6 +1,7 @@
 """The report's verdicts: does hold-out loss, along size, data or time, rise and fall a second time?"""
 
 from collections.abc import Sequence
+from typing import Any
 
 from analysis.descent_curves import FEWEST_X, DescentCurve
 from analysis.pages import page, words
@@ -8,7 +9,7 @@ from analysis.pages import page, words
 SAID = {"present": "double descent", "absent": "none", "cannot_tell": "cannot tell"}
 
 
-def descent_table(curves: Sequence[DescentCurve]) -> tuple[page.Html | str, list[dict], list[str]]:
+def descent_table(curves: Sequence[DescentCurve]) -> tuple[page.Html | str, list[dict[str, Any]], list[str]]:
     """A row a curve of the study, its verdict and why; the verdicts; or in words why there is no table."""
     rows, found = [], []
     for curve in curves:

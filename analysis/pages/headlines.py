@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,8 +33,8 @@ def headlines(
     facts: str,
     cells: "DataFrame",
     fits: Sequence[StudyFit],
-    answers: Sequence[Mapping[str, object]],
-    verdicts: Sequence[Mapping[str, object]],
+    answers: Sequence[Mapping[str, Any]],
+    verdicts: Sequence[Mapping[str, Any]],
     level: float,
 ) -> list[tuple[str, str]]:
     """(lead, sentence) of what was run, how much is memorized, the law, the boundary, double descent.
@@ -56,7 +56,7 @@ def amount(cells: "DataFrame", level: float) -> str:
         return "No run counts memorized samples, so what share of the output is copied cannot be told."
     least, most = cells.loc[cells["rate"].idxmin()], cells.loc[cells["rate"].idxmax()]
 
-    def said(cell) -> str:
+    def said(cell: Any) -> str:
         return f"{words.percent(cell['rate'])} ({words.percent(cell['lo'])} to {words.percent(cell['hi'])})"
 
     known = cells[cells["null"].notna()]
@@ -104,7 +104,7 @@ def effect(name: str, slope: Estimate) -> str:
     return f"{told}, which may be no effect at all" if slope.lo <= 0 <= slope.hi else told
 
 
-def boundary(answers: Sequence[Mapping[str, object]]) -> str:
+def boundary(answers: Sequence[Mapping[str, Any]]) -> str:
     """Where memorization stays below 1 %, by the first question of BOUNDARY that was answered."""
     known = {answer["question"]: answer for answer in answers}
     for name, said in BOUNDARY.items():
@@ -117,7 +117,7 @@ def boundary(answers: Sequence[Mapping[str, object]]) -> str:
     return "Where memorization vanishes cannot be told from these runs; the reasons stand under “Questions”."
 
 
-def descent(verdicts: Sequence[Mapping[str, object]]) -> str:
+def descent(verdicts: Sequence[Mapping[str, Any]]) -> str:
     """How many curves of each axis show a second descent, and where the first three of them peak."""
     if not verdicts:
         return "Nothing can be said: no curve of hold-out loss has three sizes, amounts of data or evaluations."
@@ -140,7 +140,7 @@ def descent(verdicts: Sequence[Mapping[str, object]]) -> str:
     return f"In hold-out loss {'; '.join(parts)}."
 
 
-def _peak(verdict: Mapping[str, object]) -> str:
+def _peak(verdict: Mapping[str, Any]) -> str:
     lo, hi = verdict["peak_lo"], verdict["peak_hi"]
     ends = f" ({words.whole(lo)} to {words.whole(hi)})" if lo is not None and hi is not None else ""
     return f"{words.whole(verdict['peak_x'])}{ends}"

@@ -131,7 +131,8 @@ def _note(level: float) -> str:
 def _with_prompt_ceiling(tables: Tables) -> "DataFrame":
     """evals with n_ideal_prompt_recovered: what the ideal denoiser recovers of the prompts that n_prompts counts."""
     half = tables.prompts[tables.prompts["context"] == HALF]
-    sums = half.groupby(["run_id", "images_seen"], as_index=False)["n_ideal_recovered"].agg(
+    # A column in a list: of no rows pandas 2 makes a Series of it otherwise.
+    sums = half.groupby(["run_id", "images_seen"], as_index=False)[["n_ideal_recovered"]].agg(
         lambda hits: hits.sum(min_count=len(hits))
     )
     sums = sums.rename(columns={"n_ideal_recovered": "n_ideal_prompt_recovered"})

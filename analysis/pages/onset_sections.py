@@ -1,6 +1,6 @@
 """When generalization and memorization begin: the report's table of onsets, with what is censored said in words."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,11 +56,11 @@ def onset_table(evals: "DataFrame", level: float, rng: np.random.Generator) -> t
     return page.joined([page.table("onsets", headers, body, texts=(0, 6, 7, 8)), page.paragraph(note, "note")]), []
 
 
-def _onset(row: dict, name: str) -> page.Html:
+def _onset(row: dict[str, Any], name: str) -> page.Html:
     a, b, status = row[f"{name}_a"], row[f"{name}_b"], row[f"{name}_status"]
     if status != Status.INTERP:
-        said = {"tau_gen": OF_LOSS, "t_over": OF_MINIMUM}.get(name, STATUS)
-        return page.text(said[status].format(a=words.whole(a), b=words.whole(b)))
+        why = {"tau_gen": OF_LOSS, "t_over": OF_MINIMUM}.get(name, STATUS)
+        return page.text(why[status].format(a=words.whole(a), b=words.whole(b)))
     said = f"{words.whole(row[name])}\nin {words.whole(a)} to {words.whole(b)}"
     if name == "tau_mem" and not np.isnan(row["tau_mem_lo"]):
         lo, hi = row["tau_mem_lo"], row["tau_mem_hi"]
@@ -68,7 +68,7 @@ def _onset(row: dict, name: str) -> page.Html:
     return page.lines(said)
 
 
-def _window(row: dict) -> page.Html:
+def _window(row: dict[str, Any]) -> page.Html:
     lo, hi = row["window_lo"], row["window_hi"]
     ends = f"{words.number(lo)} to {words.number(hi)}" if np.isfinite(hi) else f"at least {words.number(lo)}"
     if np.isnan(lo) or (lo == 0 and not np.isfinite(hi)):
@@ -76,7 +76,7 @@ def _window(row: dict) -> page.Html:
     return page.lines(f"{words.number(row['window'])}\n{ends}") if np.isfinite(row["window"]) else page.text(ends)
 
 
-def _before(row: dict, name: str) -> str:
+def _before(row: dict[str, Any], name: str) -> str:
     if np.isnan(row[name]):
         return "–"
     lo, hi = row[f"{name}_lo"], row[f"{name}_hi"]

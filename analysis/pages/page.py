@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 IDENTIFIER = re.compile(r"[0-9A-Za-z_-]{1,40}")
@@ -135,7 +136,7 @@ def contents(entries: Sequence[tuple[str, str]]) -> Html:
     return Html(f'<nav aria-label="sections">{links}</nav>')
 
 
-def page(title: str, body: object, study: Mapping[str, object], *, refresh: int | None = None) -> str:
+def page(title: str, body: object, study: Mapping[str, Any], *, refresh: int | None = None) -> str:
     """The document. study: what the script knows of the runs (runs.panels); refresh: seconds, of a live page.
 
     The policy in its head lets a browser load nothing, and run no script but the one that stands here.

@@ -1,6 +1,7 @@
 """The report's answers to the questions of the field: what is asked, the value with its interval, what it rests on."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from analysis.ask import asked
 from analysis.pages import page, words
@@ -20,7 +21,7 @@ ASKED: Mapping[str, str] = {
 }
 
 
-def question_table(tables: Tables, level: float, draws: int, seed: int) -> tuple[page.Html, list[dict]]:
+def question_table(tables: Tables, level: float, draws: int, seed: int) -> tuple[page.Html, list[dict[str, Any]]]:
     """A row a question, answered or with the reason why these data cannot; and the answers as JSON."""
     answers = [asked(name, tables, level=level, draws=draws, seed=seed) for name in ASKED]
     rows = [[ASKED[answer.question], _value(answer), answer.unit, answer.why] for answer in answers]

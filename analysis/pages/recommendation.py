@@ -1,7 +1,7 @@
 """What somebody who trains on images of their own would take from a study: copies, images, size, and when to stop."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ SETTING = ("family", "design", "n_unique", "n_train", "conditioning")
 
 
 def recommendations(
-    evals: "DataFrame", answers: Sequence[Mapping[str, object]], level: float, rng: np.random.Generator
+    evals: "DataFrame", answers: Sequence[Mapping[str, Any]], level: float, rng: np.random.Generator
 ) -> list[tuple[str, str]]:
     """(question, advice) for how many copies, how many images, which size, when to stop; each may be "cannot tell".
 
@@ -35,7 +35,7 @@ def recommendations(
     ]
 
 
-def _limit(answer: Mapping[str, object] | None, bound: str, unit: str, careful: str) -> str:
+def _limit(answer: Mapping[str, Any] | None, bound: str, unit: str, careful: str) -> str:
     if answer is None or not answer["answerable"]:
         reason = "" if answer is None else f": {str(answer['why']).removeprefix('not answerable from these data: ')}"
         return f"To keep memorization below 1 % by {unit}: cannot tell{reason}."

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -92,7 +92,7 @@ def panels(tables: Tables, kept: Sequence[str]) -> dict[str, object]:
     return {"columns": [name for name, *_ in EVALUATIONS], "configuration": shared, "runs": found}
 
 
-def differences(base: Mapping[str, object], other: Mapping[str, object], at: tuple[str, ...] = ()) -> Iterator[list]:
+def differences(base: Mapping[str, Any], other: Mapping[str, Any], at: tuple[str, ...] = ()) -> Iterator[list]:
     """[path, value] to set in `base`, and [path] to take away, that make it `other`; null is not absent, 1 not true."""
     for key in {**base, **other}:
         path = [*at, key]
@@ -117,9 +117,9 @@ def _pictured(tables: Tables, kept: Sequence[str]) -> set[str]:
     return set(kept_runs(tables.evals[tables.evals["run_id"].isin(list(sizes))], most))
 
 
-def _evaluation(row: Mapping[str, object]) -> list[str | None]:
+def _evaluation(row: Mapping[str, Any]) -> list[str | None]:
     """Numbers as they are read: counts with their trials, losses to four digits; None was not measured."""
-    said = []
+    said: list[str | None] = []
     for _, column, trials in EVALUATIONS:
         value = row[column]
         if np.isnan(value):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -98,7 +98,7 @@ def cell_table(last: "DataFrame", level: float) -> page.Html:
             words.whole(part["images_seen"].max()),
             len(part),
         ]
-        row += [_counted(part, *m[1:], level) for m in measured]
+        row += [_counted(part, hits, trials, null, of, level) for _, hits, trials, null, of in measured]
         row += [
             _averaged(part, name, se) + (f" · {words.number(part['kid_train'].mean())}" if name == "kid" else "")
             for name, _, se in losses
@@ -139,7 +139,7 @@ def _averaged(part: "DataFrame", name: str, se: str) -> str:
     return f"{words.number(known[name].mean())} ± {words.number(error, 2)}"
 
 
-def configuration(varied: dict[str, list], configs: Sequence[dict]) -> page.Html | str:
+def configuration(varied: dict[str, list[Any]], configs: Sequence[dict[str, Any]]) -> page.Html | str:
     if not configs:
         return page.paragraph("The records hold no configuration.", "note")
     rows = [(key, ", ".join(json.dumps(value) for value in values)) for key, values in varied.items()]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -67,9 +67,9 @@ class Study:
 
     body: page.Html
     contents: list[tuple[str, str]]  # key, heading
-    fits: list[dict]
-    answers: list[dict]
-    verdicts: list[dict]
+    fits: list[dict[str, Any]]
+    answers: list[dict[str, Any]]
+    verdicts: list[dict[str, Any]]
     kept: list[str]  # runs with a row and a panel
 
 
@@ -141,5 +141,5 @@ def _drawn(figures: "Sequence[ReportFigure]", draw: Draw) -> dict[str, page.Html
     return {key: page.figures(parts) for key, parts in by_section.items()}
 
 
-def _fit_json(found: StudyFit) -> dict:
+def _fit_json(found: StudyFit) -> dict[str, Any]:
     return {"name": found.name, "title": found.title, "response": found.response, **found.result.as_json()}

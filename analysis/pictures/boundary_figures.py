@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from scipy.special import ndtri
 
 from analysis.boundary.boundary import Boundary, boundary_of
@@ -96,7 +97,7 @@ def _study(tables: Tables, rows: "DataFrame", column: str) -> _Study | None:
         np.stack([nothing, hits], axis=1), np.stack([nothing, trials], axis=1),
     )  # fmt: skip
     cell = counted["cell_id"].where(counted["cell_id"].notna(), counted["run_id"]).astype(str)
-    groups = [np.array([k]) for k in range(len(counted))]
+    groups: Sequence[Array] = [np.array([k]) for k in range(len(counted))]
     points: Rows | Cells = every
     if cell.duplicated().any():
         runs = Rows(every.value, every.se, every.hits, every.trials, counted["run_id"].astype(str).to_numpy())
@@ -217,7 +218,7 @@ def _ways_words(arrows: Sequence[Arrow]) -> str:
     return f" Arrow: the smallest change that would take {which} to the boundary."
 
 
-def _mark(axes: object, row: object, column: str, way: str, knee: bool) -> Mark:
+def _mark(axes: Axes, row: Any, column: str, way: str, knee: bool) -> Mark:
     sure = "" if np.isnan(row.membership) else f", on the boundary with probability {row.membership:.2f}"
     said = (
         f"{SHORT[column]} {row.x:.4g} ({row.x_lo:.4g} to {row.x_hi:.4g}), rate {100 * row.y:.3g} % "

@@ -80,8 +80,10 @@ def _points(axes: Axes, part: "DataFrame", line: Ordered, value: float, few: boo
     color, marker = line.color(value), line.marker(value)
     size = 30 if few else 11
     near = part[part["_sure"] >= UNLIKELY]
-    arms = [[near[name] - near[f"{name}_lo"], near[f"{name}_hi"] - near[name]] for name in ("x", "y")]
-    arms = [np.nan_to_num(np.maximum(arm, 0)) for arm in arms]
+    arms = [
+        np.nan_to_num(np.maximum([near[name] - near[f"{name}_lo"], near[f"{name}_hi"] - near[name]], 0))
+        for name in ("x", "y")
+    ]
     axes.errorbar(near["x"], near["y"], xerr=arms[0], yerr=arms[1], fmt="none", ecolor=color, elinewidth=0.7, zorder=2)
     shade = [(*color[:3], PALEST + (1 - PALEST) * sure) for sure in part["_sure"]]
     axes.scatter(part["x"], part["y"], marker=marker, s=size, c=shade, linewidths=0, zorder=3, label=count_label(value))

@@ -1,7 +1,7 @@
 """Figures of the counterfactual scores: data in, matplotlib Figure out (style of analysis/plots.py)."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -23,7 +23,7 @@ KIND_COLORS = dict(zip(KINDS, (VERMILION, GREEN, GREY, PURPLE), strict=True))
 SHOWN = 10  # of the most memorized images
 
 
-def figures(table: "DataFrame", found: Mapping, gallery: Mapping[str, np.ndarray]) -> dict[str, Figure]:
+def figures(table: "DataFrame", found: Mapping[str, Any], gallery: Mapping[str, np.ndarray]) -> dict[str, Figure]:
     """Every figure that the table, its summary (`quadrants.summary`) and the pixels allow, by file name.
 
     Without any standard error there is none: a score without its error is not shown.
@@ -59,7 +59,7 @@ def plot_against(table: "DataFrame", x: str, xlabel: str) -> Figure:
     return figure
 
 
-def plot_by_copies(table: "DataFrame", means: Sequence[Mapping], level: float) -> Figure:
+def plot_by_copies(table: "DataFrame", means: Sequence[Mapping[str, Any]], level: float) -> Figure:
     """Mbar of every image against its copies, and the mean of each stratum with its interval over images."""
     known = table[table["se"].notna()]
     figure, axes = _panel(f"n = {len(known)} images; black: mean, {100 * level:g} % interval over images")
@@ -79,7 +79,7 @@ def plot_by_copies(table: "DataFrame", means: Sequence[Mapping], level: float) -
     return figure
 
 
-def plot_quadrants(counts: Sequence[Mapping], density_axis: str) -> Figure:
+def plot_quadrants(counts: Sequence[Mapping[str, Any]], density_axis: str) -> Figure:
     """Images by score and recovery (rows), density and leverage (columns); the share of each row is the colour."""
     rows, columns = (_combinations(counts, pair) for pair in (("high", "recovered"), ("dense", "high_leverage")))
     grid = np.zeros((len(rows), len(columns)), int)
@@ -155,11 +155,11 @@ def _score_axis(axes: "Axes", known: "DataFrame") -> None:
         axes.yaxis.set_major_locator(MaxNLocator(6))
 
 
-def _combinations(counts: Sequence[Mapping], names: tuple[str, str]) -> list[tuple]:
+def _combinations(counts: Sequence[Mapping[str, Any]], names: tuple[str, str]) -> list[tuple[Any, ...]]:
     return list(dict.fromkeys((cell[names[0]], cell[names[1]]) for cell in counts))
 
 
-def _words(values: tuple, names: tuple[str, str], between: str = ", ") -> str:
+def _words(values: tuple[Any, ...], names: tuple[str, str], between: str = ", ") -> str:
     def said(value: bool | None, name: str) -> str:
         if value is None:
             return f"{name} unknown"

@@ -1,7 +1,7 @@
 """The report's curves at the last evaluation: recovery, efficiency and memorized share against size and duplication."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -87,7 +87,7 @@ def efficiency(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fig
     return [_figure("efficiency_by_copies", figure, caption, alt, at)]
 
 
-def _said_efficiency(row: object) -> str:
+def _said_efficiency(row: Any) -> str:
     share = f"emission efficiency {row.rate:.3g} ({row.lo:.3g} to {row.hi:.3g})"
     counts = f"{row.hits:,.0f} hits of {row.trials:,.0f} samples"
     return f"{said_setting(row, ('params', 'copies'))}: {share}, {counts}, {said_runs(len(row.runs))}"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from analysis.descent_curves import FEWEST_X, OF_AXIS, OF_REPLICATE, DescentCurve
 from analysis.onsets.run_setting import config
@@ -94,8 +95,8 @@ def told_apart(curves: Sequence[DescentCurve]) -> list[str]:
 
 def _panel(curve: DescentCurve, losses: "DataFrame", title: str) -> DescentPanel:
     verdict = curve.verdict
-    ends = [verdict[name] for name in ("peak_x", "peak_lo", "peak_hi")]
-    peak = tuple(ends) if None not in ends else None
+    ends = verdict["peak_x"], verdict["peak_lo"], verdict["peak_hi"]
+    peak = None if None in ends else ends
     xlabel = f"{XLABEL[curve.axis]} (log scale)"
     return DescentPanel(f"{title}\n{_verdict(curve)}", xlabel, losses, peak, curve.threshold)
 
@@ -112,7 +113,7 @@ def _verdict(curve: DescentCurve) -> str:
     return SAID[curve.verdict["verdict"]] + (f", p = {p:.2g}" if p is not None else ", no test")
 
 
-def _marks(axes: object, curve: DescentCurve, losses: "DataFrame") -> list[Mark]:
+def _marks(axes: Axes, curve: DescentCurve, losses: "DataFrame") -> list[Mark]:
     held = losses[losses["loss"] == "holdout_loss"]
     points = [
         Mark(axes, row.x, row.mean,

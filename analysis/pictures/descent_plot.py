@@ -58,7 +58,7 @@ def _panel(axes: Axes, panel: DescentPanel) -> None:
     if panel.threshold is not None:
         axes.axvline(panel.threshold, color=GREY, linestyle=":", linewidth=1.3, zorder=1)
     if panel.peak is not None:
-        _peak(axes, panel)
+        _peak(axes, panel, panel.peak)
     axes.set_title(panel.title, fontsize=8, loc="left")
     axes.set_xlabel(panel.xlabel, fontsize=8.5)
     axes.tick_params(labelsize=8)
@@ -67,9 +67,9 @@ def _panel(axes: Axes, panel: DescentPanel) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _peak(axes: Axes, panel: DescentPanel) -> None:
+def _peak(axes: Axes, panel: DescentPanel, peak: tuple[float, float, float]) -> None:
     """A triangle over the highest point near the peak, and the peak's interval as a bar at its height."""
-    x, lo, hi = panel.peak
+    x, lo, hi = peak
     curve = panel.losses[panel.losses["loss"] == "holdout_loss"].sort_values("x")
     low, high = axes.get_ylim()
     height = float(np.interp(np.log(x), np.log(curve["x"]), curve["mean"])) + 0.09 * (high - low)

@@ -1,9 +1,11 @@
 """The report's galleries: images that are memorized most, images with most influence, copies beside new samples."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.pictures.agreement_figures import plot_images
 from analysis.pictures.curve_figures import Figures, Fits
@@ -101,11 +103,11 @@ def _ranked(tables: Tables) -> ReportFigure | str:
                         data=data.assign(runs=data["runs"].map(" ".join)), marks=marks)  # fmt: skip
 
 
-def _copies(row: object) -> str:
+def _copies(row: Any) -> str:
     return f"{row.copies_lo:g}" if row.copies_lo == row.copies_hi else f"{row.copies_lo:g}–{row.copies_hi:g}"
 
 
-def _mark(axes: object, pixels: Array, said: str, runs: tuple[str, ...]) -> Mark:
+def _mark(axes: Axes, pixels: Array, said: str, runs: tuple[str, ...]) -> Mark:
     """At the middle of a picture [C H W]."""
     return Mark(axes, (pixels.shape[-1] - 1) / 2, (pixels.shape[-2] - 1) / 2, said, runs)
 
@@ -117,10 +119,12 @@ def _copies_and_new(tables: Tables) -> ReportFigure | str:
     strips, kinds = [], []
     for kind, order in (("copy", np.argsort(samples["ratio"], kind="stable")),
                         ("new", np.argsort(-samples["ratio"], kind="stable"))):  # fmt: skip
-        order = [
-            k for k in order if np.isfinite(samples["ratio"][k]) and (samples["ratio"][k] < COPY) == (kind == "copy")
+        kept = [
+            int(k)
+            for k in order
+            if np.isfinite(samples["ratio"][k]) and (samples["ratio"][k] < COPY) == (kind == "copy")
         ]
-        chosen = _of_unlike_runs(order, samples)
+        chosen = _of_unlike_runs(kept, samples)
         if chosen:
             below = [f"ratio {samples['ratio'][k]:.2f}\n×{samples['copies'][k]:.0f}" for k in chosen]
             strips += [(f"{kind}:\nsample", samples["samples"][chosen], [""] * len(chosen)),
@@ -161,7 +165,11 @@ def _of_unlike_runs(order: Sequence[int], samples: Mapping[str, Array]) -> list[
 
 
 def _described(
-    figure: object, strips: Sequence, samples: Mapping[str, Array], kinds: Sequence[tuple[str, int]], tables: Tables
+    figure: Figure,
+    strips: Sequence[Any],
+    samples: Mapping[str, Array],
+    kinds: Sequence[tuple[str, int]],
+    tables: Tables,
 ) -> ReportFigure:
     import pandas
 

@@ -4,7 +4,7 @@ Data in, matplotlib Figure out (style of analysis/plots.py).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -64,7 +64,7 @@ def plot_noise_levels(levels: "DataFrame", line: Ordered, z: float) -> Figure:
     return figure
 
 
-def noise_panels(levels: "DataFrame") -> list[tuple]:
+def noise_panels(levels: "DataFrame") -> list[tuple[Any, ...]]:
     """The entries of PANELS that were measured."""
     return [panel for panel in PANELS if levels.loc[levels["kind"] == panel[0], panel[1]].notna().any()]
 
@@ -236,8 +236,8 @@ def _style(axes: Axes) -> None:
     axes.tick_params(labelsize=8)
 
 
-def _beside(figure: Figure, drawn: Mapping[str, object], title: str) -> None:
+def _beside(figure: Figure, drawn: Mapping[str, Any], title: str) -> None:
     figure.legend(
-        drawn.values(), drawn.keys(), title=title, fontsize=8, title_fontsize=8, frameon=False,
+        list(drawn.values()), list(drawn), title=title, fontsize=8, title_fontsize=8, frameon=False,
         loc="outside right center",
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """The points of the figures of single instruments, where analysis/pictures/instrument_plots.py draws them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ def noise_points(panels: Sequence[Axes], levels: "DataFrame", line: Ordered, z: 
     return points(means + singles, marks + run_marks)
 
 
-def _said_noise(row: object, line: Ordered) -> str:
+def _said_noise(row: Any, line: Ordered) -> str:
     ends = f" ({row.lo:.3g} to {row.hi:.3g})" if np.isfinite(row.lo) else ""
     measure = {"gap": "hold-out minus seen loss"}.get(row.measure, row.measure.replace("_", " "))
     setting = f"{said_setting(row, (line.name,))}, sigma {row.sigma:.3g}"
@@ -59,7 +59,7 @@ def budget_points(axes: Axes, curves: "DataFrame", line: Ordered) -> Points:
         share=ends["at"], lo=ends["at_lo"], hi=ends["at_hi"], runs=[(str(run),) for run in ends["run_id"]],
     )  # fmt: skip
 
-    def said(row: object) -> str:
+    def said(row: Any) -> str:
         interval = f" ({100 * row.lo:.3g} to {100 * row.hi:.3g} %)" if np.isfinite(row.lo) else ""
         where = f"{row.b:,.0f} samples found" if hasattr(row, "b") else "Chao1, a lower bound of what can be found:"
         return (

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from textwrap import shorten, wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from analysis.pictures.curve_figures import Figures
 from analysis.pictures.intervention_plot import PANELS, plot_moves, plot_ranked
@@ -18,7 +19,7 @@ MOST = 12  # changes; of a line: characters
 ACROSS, LINES = 34, 2
 
 
-def interventions(answers: Sequence[Mapping], level: float) -> Figures:
+def interventions(answers: Sequence[Mapping[str, Any]], level: float) -> Figures:
     """From the answers of the questions (as JSON): that of `interventions`, its rows in rank."""
     found = [answer for answer in answers if answer["question"] == "interventions"]
     rows = [row for answer in found for row in answer["rows"] if row["benefit"] is not None]
@@ -54,7 +55,7 @@ def interventions(answers: Sequence[Mapping], level: float) -> Figures:
     return out
 
 
-def ranked_table(rows: Sequence[Mapping]) -> "DataFrame":
+def ranked_table(rows: Sequence[Mapping[str, Any]]) -> "DataFrame":
     """The rows as a table with loss_per_logit: hold-out loss lost for each unit of the logit removed, _lo and _hi."""
     import pandas
 
@@ -103,7 +104,7 @@ def _moves(table: "DataFrame", numbers: Sequence[str], level: float, n: str) -> 
     return ReportFigure("intervention_moves", "interventions", figure, caption, alt, data=_data(table), marks=marks)
 
 
-def _ranked_marks(axes: Sequence[object], table: "DataFrame") -> list[Mark]:
+def _ranked_marks(axes: Sequence[Axes], table: "DataFrame") -> list[Mark]:
     shown = [name for name in PANELS if table[name].notna().any()]
     return [
         Mark(one, getattr(row, name), len(table) - 1 - k, _words(row), tuple(row.runs))
@@ -113,13 +114,13 @@ def _ranked_marks(axes: Sequence[object], table: "DataFrame") -> list[Mark]:
     ]
 
 
-def _words(row: object) -> str:
+def _words(row: Any) -> str:
     parts = [f"{PANELS[name][0].replace(chr(10), ' ')} {getattr(row, name):.3g}{_ends(row, name)}"
              for name in PANELS if np.isfinite(getattr(row, name))]  # fmt: skip
     return f"{row.change}: {', '.join(parts)}; n = {row.n_seeds} pairs of runs"
 
 
-def _ends(row: object, name: str) -> str:
+def _ends(row: Any, name: str) -> str:
     lo, hi = getattr(row, f"{name}_lo"), getattr(row, f"{name}_hi")
     return f" ({lo:.3g} to {hi:.3g})" if np.isfinite([lo, hi]).all() else " (no interval)"
 

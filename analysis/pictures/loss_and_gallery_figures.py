@@ -83,7 +83,7 @@ def _loss_points(panels: Sequence["Axes"], rows: "DataFrame", sizes: Sequence[fl
     return points(parts, marks)
 
 
-def _said_loss(row: object) -> str:
+def _said_loss(row: Any) -> str:
     ends = f" ({row.lo:.4g} to {row.hi:.4g})" if np.isfinite(row.lo) else ""
     setting = said_setting(row, ("params", "images_seen"))
     return f"{setting}: {row.measure.replace('_', ' ')} {row.loss:.4g}{ends}, {said_runs(row.n_runs)}"

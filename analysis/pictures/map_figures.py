@@ -1,12 +1,12 @@
 """The report's maps: memorization over size x copies and size x duplication, with the fitted phase boundary."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analysis.pictures.curve_figures import Figures, Fits, counted, overdispersion
-from analysis.pictures.phase_lines import PhaseLine, phase_line
+from analysis.pictures.phase_lines import Box, PhaseLine, phase_line
 from analysis.pictures.points import said_runs
 from analysis.pictures.rate_map_plot import LINES, plot_rate_map, rate_words, room_for
 from analysis.plots import Mark, Ordered, ReportFigure, count_label
@@ -110,27 +110,25 @@ def _map(
     return ReportFigure(name, "maps", figure, caption, alt, data=data, marks=marks)
 
 
-def _said(cell: object, of_rate: str, at: str) -> str:
+def _said(cell: Any, of_rate: str, at: str) -> str:
     ends = f"({rate_words(cell.lo)} to {rate_words(cell.hi)} %)"
     counted = f"{rate_words(cell.rate)} % {ends} {of_rate}: {cell.hits:.0f} of {cell.trials:.0f}"
     return f"{counted}; {count_label(cell.x)} parameters, {at}; n = {said_runs(cell.n_runs)}"
 
 
-def _boundaries(
-    rows: "DataFrame", y: str, found: StudyFit | None, level: float
-) -> tuple[list[PhaseLine], tuple[tuple[float, float], tuple[float, float]]]:
+def _boundaries(rows: "DataFrame", y: str, found: StudyFit | None, level: float) -> tuple[list[PhaseLine], Box]:
     """The lines of LINES, and the axes' ends: the tiles', moved out where a line stands beside them only."""
     spans = [rows[name].to_numpy(float) for name in ("params", y)]
-    tiles = tuple(room_for(span) for span in spans)
+    tiles = room_for(spans[0]), room_for(spans[1])
     if found is None or found.result.best is None or "params" not in found.result.law.variables:
         return [], tiles
     law, resampled = _surface(rows, y, found)
-    around = tuple(room_for(span, BEYOND) for span in spans)
+    around = room_for(spans[0], BEYOND), room_for(spans[1], BEYOND)
     lines = [phase_line(rate, law, tuple(spans), around, draws=resampled, level=level) for rate in LINES]
     return lines, _room(lines, tiles)
 
 
-def _room(lines: Sequence[PhaseLine], tiles: tuple) -> tuple[tuple[float, float], tuple[float, float]]:
+def _room(lines: Sequence[PhaseLine], tiles: Box) -> Box:
     """The ends of the tiles, moved out as far as it takes to show each line at its nearest."""
     ends = np.log(tiles)  # [x, y][lower, upper]
     for line in lines:
@@ -148,7 +146,7 @@ def _room(lines: Sequence[PhaseLine], tiles: tuple) -> tuple[tuple[float, float]
     return (float(x0), float(x1)), (float(y0), float(y1))
 
 
-def _surface(rows: "DataFrame", y: str, found: StudyFit) -> tuple[Callable, Callable | None]:
+def _surface(rows: "DataFrame", y: str, found: StudyFit) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
     """The law over (params, y), and of its resampled versions; other variables are interpolated along y in logs."""
     result = found.result
     along = rows[rows[y] > 0].groupby(y)[list(result.law.variables)].median()

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
+from matplotlib.gridspec import GridSpec, GridSpecBase
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter
@@ -75,7 +75,13 @@ def _resize_photographs(figure: Figure, width: float) -> None:
 
 
 def _columns(panels: Sequence[Axes]) -> int:
-    return panels[0].get_subplotspec().get_gridspec().ncols
+    return _grid(panels).ncols
+
+
+def _grid(panels: Sequence[Axes]) -> GridSpecBase:
+    spec = panels[0].get_subplotspec()
+    assert spec is not None  # the panels of a figure stand in a grid
+    return spec.get_gridspec()
 
 
 def _panels(figure: Figure) -> list[Axes] | None:
@@ -84,8 +90,8 @@ def _panels(figure: Figure) -> list[Axes] | None:
     Rows of unequal height are a table, whose panels belong above each other: no plain grid.
     """
     shown = [axes for axes in figure.axes if axes.get_visible()]
-    specs = [axes.get_subplotspec() for axes in shown]
-    if not shown or any(spec is None or spec.num1 != spec.num2 for spec in specs):
+    specs = [spec for axes in shown if (spec := axes.get_subplotspec()) is not None]
+    if not shown or len(specs) < len(shown) or any(spec.num1 != spec.num2 for spec in specs):
         return None
     plain = len({id(spec.get_gridspec()) for spec in specs}) == 1 and len({spec.num1 for spec in specs}) == len(shown)
     plain = plain and len(set(specs[0].get_gridspec().get_height_ratios())) == 1
@@ -95,7 +101,7 @@ def _panels(figure: Figure) -> list[Axes] | None:
 def _regrid(figure: Figure, panels: Sequence[Axes], width: float) -> int:
     """Put the panels into as many columns as the width allows, at most those they have; returns how many."""
     shared = all(panels[0].get_shared_y_axes().joined(panels[0], axes) for axes in panels[1:])
-    grid = panels[0].get_subplotspec().get_gridspec()
+    grid = _grid(panels)
     if grid.nrows > 1 and grid.ncols > 1 and not shared:  # rows and columns mean something: they stay
         return grid.ncols
     most = max(1, int(width / (SHARED_PANEL if shared else PANEL)))

@@ -8,6 +8,7 @@ from contourpy import contour_generator
 from scipy.special import logit
 
 Array = np.ndarray
+Box = tuple[tuple[float, float], tuple[float, float]]  # lower and upper end of x, and of y
 GRID = 121  # points a side: a straight boundary is found exactly, a bent one within a hundredth of the span
 DRAW_GRID = 31  # the same for resampled laws
 TINY = 1e-12  # a rate of 0 or 1 has no logit
@@ -34,7 +35,7 @@ def phase_line(
     rate: float,
     law: Callable[[Array, Array], Array],
     cells: tuple[Array, Array],
-    room: tuple[tuple[float, float], tuple[float, float]],
+    room: Box,
     *,
     draws: Callable[[Array, Array], Array] | None = None,
     level: float = 0.95,
@@ -44,27 +45,26 @@ def phase_line(
     Beyond the cells (x [k], y [k]) is beyond their smallest and largest x or y. draws: (x, y) -> rates [draws n] of the
     resampled laws; without it there are no ends.
     """
-    box = tuple((values.min(), values.max()) for values in cells)
-    pieces = [piece for line in _lines(rate, law, room, GRID) for piece in _cut(line, box)]
+    across, along = ((float(values.min()), float(values.max())) for values in cells)
+    pieces = [piece for line in _lines(rate, law, room, GRID) for piece in _cut(line, (across, along))]
     if draws is None or not pieces:
         return PhaseLine(rate, pieces)
     tail = (1 - level) / 2
-    ends = [
-        line
-        for share in (tail, 1 - tail)
-        for line in _lines(rate, lambda x, y, share=share: np.quantile(draws(x, y), share, axis=0), room, DRAW_GRID)
-    ]
-    return PhaseLine(rate, pieces, ends)
+
+    def end(share: float) -> list[Array]:
+        return _lines(rate, lambda x, y: np.quantile(draws(x, y), share, axis=0), room, DRAW_GRID)
+
+    return PhaseLine(rate, pieces, [*end(tail), *end(1 - tail)])
 
 
-def _lines(rate: float, law: Callable[[Array, Array], Array], room: tuple, size: int) -> list[Array]:
-    ln_x, ln_y = (np.linspace(*np.log(span), size) for span in room)
+def _lines(rate: float, law: Callable[[Array, Array], Array], room: Box, size: int) -> list[Array]:
+    ln_x, ln_y = (np.linspace(np.log(low), np.log(high), size) for low, high in room)
     x, y = (grid.ravel() for grid in np.meshgrid(np.exp(ln_x), np.exp(ln_y)))
     height = logit(np.clip(law(x, y), TINY, 1 - TINY)).reshape(size, size)
     return [np.exp(line) for line in contour_generator(ln_x, ln_y, height).lines(float(logit(rate)))]
 
 
-def _cut(line: Array, box: tuple) -> list[Piece]:
+def _cut(line: Array, box: Box) -> list[Piece]:
     """The line in pieces inside and outside of the box; neighbours share a point, so that no gap is seen."""
     inside = np.all([(v >= lo * (1 - 1e-9)) & (v <= hi * (1 + 1e-9)) for v, (lo, hi) in zip(line.T, box, strict=True)],
                     axis=0)  # fmt: skip

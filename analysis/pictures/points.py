@@ -1,7 +1,7 @@
 """The drawn points of a figure: the runs behind each, the line said of it, and the table that becomes its csv."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -58,18 +58,18 @@ def with_runs(groups: "DataFrame", rows: "DataFrame", by: Sequence[str]) -> "Dat
     return groups.merge(found.rename(columns={"run_id": "runs"}), on=list(by), how="left")
 
 
-def marks_of(axes: Axes, part: "DataFrame", x: "Series", y: "Series", said: Callable[[object], str]) -> list[Mark]:
+def marks_of(axes: Axes, part: "DataFrame", x: "Series", y: "Series", said: Callable[[Any], str]) -> list[Mark]:
     """A mark for each row of `part` at (x, y), with the row's words and its `runs`."""
     rows = zip(part.itertuples(index=False), x, y, strict=True)
     return [Mark(axes, float(at), float(height), said(row), row.runs) for row, at, height in rows]
 
 
-def said_setting(row: object, names: Sequence[str]) -> str:
+def said_setting(row: Any, names: Sequence[str]) -> str:
     """40,489 parameters, copies 8."""
     return ", ".join(SAID.get(name, name + " {:g}").format(getattr(row, name)) for name in names)
 
 
-def said_share(row: object, what: str, unit: str) -> str:
+def said_share(row: Any, what: str, unit: str) -> str:
     """recovered 12.3 % (10.1 to 14.9 %), 123 of 1,000 chains, 2 runs."""
     share = f"{what} {100 * row.rate:.3g} % ({100 * row.lo:.3g} to {100 * row.hi:.3g} %)"
     return f"{share}, {row.hits:,.0f} of {row.trials:,.0f} {unit}, {said_runs(len(row.runs))}"
@@ -85,7 +85,7 @@ def rate_points(
     x: str,
     line: Ordered,
     *,
-    said: Callable[[object], str],
+    said: Callable[[Any], str],
     runs: "DataFrame | None" = None,
     curve: Callable[[np.ndarray, float], np.ndarray] | None = None,
     null: float | None = None,

@@ -83,7 +83,9 @@ def rate_words(rate: float) -> str:
     return f"{size:.0f}" if size >= 9.95 or size == 0 else f"{size:.1f}" if size >= 0.95 else f"{size:.1g}"
 
 
-def _numbers(axes: Axes, cells: "DataFrame", at: tuple, edges: tuple, limits: tuple) -> None:
+def _numbers(
+    axes: Axes, cells: "DataFrame", at: Sequence[Array], edges: Sequence[Array], limits: Sequence[tuple[float, float]]
+) -> None:
     """The rate in every tile that has room for it, and the number of runs where it is not the same everywhere."""
     unequal = cells["n_runs"].nunique() > 1
     share = [np.diff(np.log(e)) / np.ptp(np.log(limit)) for e, limit in zip(edges, limits, strict=True)]

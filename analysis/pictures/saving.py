@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analysis.plots import Mark, ReportFigure
 from scaling import schema
@@ -18,7 +18,7 @@ UNDATED = {  # a file tells neither when nor by which version it was made
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 # Type 42 (TrueType) is what journals ask for and can be searched; glyphs of an SVG are outlines, so it needs no font.
-FONTS = {"pdf.fonttype": 42, "svg.fonttype": "path", "text.usetex": False}
+FONTS: dict[str, Any] = {"pdf.fonttype": 42, "svg.fonttype": "path", "text.usetex": False}
 
 
 class Place(NamedTuple):

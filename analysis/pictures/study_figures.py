@@ -1,6 +1,7 @@
 """Every figure of a study, as the report shows them and `analysis.figures` writes them."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from analysis.descent_curves import DescentCurve
 from analysis.pictures import (
@@ -42,7 +43,7 @@ def study_figures(
     level: float,
     *,
     descents: Sequence[DescentCurve],
-    answers: Sequence[Mapping],
+    answers: Sequence[Mapping[str, Any]],
 ) -> tuple[list[ReportFigure], list[str]]:
     """The figures that the tables allow, and in words why others are not there.
 

@@ -1,6 +1,6 @@
 """The report's training dynamics: memorized share and hold-out loss over images_seen, with the onsets of the runs."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import ndtri
@@ -120,7 +120,7 @@ def onset_words(at: float, lo: float, hi: float) -> str:
     return f"before {count_label(hi)} images seen" if early else f"not up to {count_label(lo)} images seen"
 
 
-def _marks(axes: list, k: int, columns: int, curve: "DataFrame", strip: "DataFrame") -> list[Mark]:
+def _marks(axes: list[Any], k: int, columns: int, curve: "DataFrame", strip: "DataFrame") -> list[Mark]:
     """`axes` are those of the figure, row by row; k: the cell's column."""
     found = []
     for row in curve.itertuples():

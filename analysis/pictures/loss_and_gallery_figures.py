@@ -1,7 +1,7 @@
 """The report's figures over training, and its gallery: from which rows, with caption and alternative text."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 

@@ -37,7 +37,8 @@ def recommendations(
 
 def _limit(answer: Mapping[str, Any] | None, bound: str, unit: str, careful: str) -> str:
     if answer is None or not answer["answerable"]:
-        reason = "" if answer is None else f": {str(answer['why']).removeprefix('not answerable from these data: ')}"
+        told = "" if answer is None else str(answer["why"]).removeprefix("not answerable from these data: ")
+        reason = f": {told.split('; ')[0]}" if told else ""  # all of it stands in the table of questions
         return f"To keep memorization below 1 % by {unit}: cannot tell{reason}."
     safe = words.number(answer[careful]) if answer[careful] is not None else None
     outside = "; this lies outside the data" if answer["extrapolated"] else ""
@@ -88,7 +89,9 @@ def when_to_stop(rows: "DataFrame", rng: np.random.Generator) -> str:
     found = onsets(rows, rng=rng, draws=1) if len(rows) else rows
     turned = found[found["t_over_status"] == Status.INTERP] if len(found) else found
     if not len(turned):
-        return "Cannot tell: at the recommended size the hold-out loss of no run turned between two evaluations."
+        falling = found["t_over_status"].isin([Status.ABOVE_RANGE, Status.CENSORED]).sum() if len(found) else 0
+        more = f"; in {falling} of {len(found)} it still fell at the end: train longer" if falling else ""
+        return f"Cannot tell: at the recommended size the hold-out loss of no run turned between two evaluations{more}."
     early, late = turned["t_over_a"].min(), turned["t_over_b"].max()
     still = (
         f"; {len(found) - len(turned)} further did not turn between two evaluations" if len(found) > len(turned) else ""

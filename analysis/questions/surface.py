@@ -251,7 +251,11 @@ def straight(result: FitResult, logit_f: Array | float) -> Array:
 
     The exposure law: ln(-ln(1 - f)), since its logit grows exponentially above f = 1/2. The logistic law: logit f.
     """
-    return np.log(np.logaddexp(0.0, logit_f)) if result.law.name == "exposure" else np.asarray(logit_f, float)
+    logit_f = np.asarray(logit_f, float)
+    if result.law.name != "exposure":
+        return logit_f
+    # ln(ln(1 + e^x)) = x - e^x/2 + …: below -36 equal to x in double precision, where e^x may be 0.
+    return np.where(logit_f < -36, logit_f, np.log(np.logaddexp(0.0, np.maximum(logit_f, -36))))
 
 
 def rate_of(result: FitResult, value: Array) -> Array:

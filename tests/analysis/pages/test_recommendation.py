@@ -88,3 +88,7 @@ def test_what_cannot_be_told_says_why():
     copies, images, size, stop = (said for _, said in recommendations(evals((0.4,) * 4)[:0], known, 0.95, RNG))
     assert "cannot tell: copies is 1 in every row" in copies and "cannot tell" in images
     assert "cannot tell, it takes hold-out losses of two or more sizes" in size and stop.startswith("Cannot tell")
+
+
+def test_a_loss_that_still_falls_asks_for_longer_training():
+    assert "in 12 of 12 it still fell at the end: train longer" in when_to_stop(evals((0.4,) * 4, turn=64_000), RNG)

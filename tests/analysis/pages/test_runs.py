@@ -108,8 +108,8 @@ def test_a_run_without_configuration_says_so_and_the_others_keep_theirs():
 def test_the_rows_of_a_panel_are_the_evaluations_in_order():
     rows = [
         {"run_id": "a", "images_seen": t, "params": 40489, "n_generated": 512, "n_memorized": hits,
-         "n_null_memorized": 0, "n_basin": 2048, "n_basin_recovered": None, "holdout_loss": loss, "kid": -0.00123456,
-         "wall_seconds": 12345.6}
+         "n_null_memorized": 0, "n_basin": 2048, "n_basin_recovered": None, "holdout_loss": loss,
+         "kid": -0.00123456, "wall_seconds": 12345.6}
         for t, hits, loss in ((128_000, 256, 0.51234567), (0, 0, 1.0), (2_000, 3, 0.9))
     ]  # fmt: skip
     found = tables(rows)

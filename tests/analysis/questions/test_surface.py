@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -9,7 +11,7 @@ from analysis.questions.answer import CannotTell
 from analysis.questions.luck import run_luck
 from analysis.questions.observations import observations
 from analysis.questions.prediction import predict
-from analysis.questions.surface import candidates, held_out, stretched, surface, usable_variables
+from analysis.questions.surface import candidates, held_out, straight, stretched, surface, usable_variables
 from analysis.rates import betabinom_logpmf
 from tests.analysis.asked_study import TRUTH, logit_f, of_rows, study
 
@@ -185,3 +187,11 @@ def test_the_poisson_maximum_is_that_of_another_search_and_weights_are_repetitio
             lambda b, r=rows: np.sum(np.exp(design[r] @ b) - y[r] * (design[r] @ b)), [0.0, 0.0], tol=1e-10
         )
         np.testing.assert_allclose(beta, other.x, atol=1e-4)
+
+
+def test_the_exposure_scale_is_exact_where_rates_are_next_to_nothing():
+    """ln(ln(1 + e^x)) = x where e^x is below double precision, also where e^x is 0 ; the others by math.log1p."""
+    exposure = SimpleNamespace(law=SimpleNamespace(name="exposure"))
+    x = np.array([-800.0, -700.0, -40.0, -36.0, -30.0, 0.0, 5.0])
+    expected = [-800, -700, -40, -36, -30.000000000000046, -0.36651292058166435, 1.6107800810205641]
+    np.testing.assert_allclose(straight(exposure, x), expected, rtol=1e-13)

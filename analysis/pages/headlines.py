@@ -112,9 +112,13 @@ def boundary(answers: Sequence[Mapping[str, Any]]) -> str:
         if answer is not None and answer["answerable"]:
             value = f"{words.number(answer['value'])} ({words.limits(answer['lo'], answer['hi'])})"
             outside = " This lies outside the data." if answer["extrapolated"] else ""
-            at = next((part for part in str(answer["why"]).split("; ") if PLACE.match(part)), "")
-            return f"By the fitted surface {said.format(value=value)}{at and f', {at}'}.{outside}"
+            return f"By the fitted surface {said.format(value=value)}{place(answer)}.{outside}"
     return "Where memorization vanishes cannot be told from these runs; the reasons stand under “Questions”."
+
+
+def place(answer: Mapping[str, Any]) -> str:
+    """Where on the surface an answer holds, by its `why`: ", at params 40489 (median)"; empty where it says none."""
+    return next((f", {part}" for part in str(answer["why"]).split("; ") if PLACE.match(part)), "")
 
 
 def descent(verdicts: Sequence[Mapping[str, Any]]) -> str:

@@ -3,6 +3,8 @@
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,8 +80,8 @@ def panels(tables: Tables, kept: Sequence[str]) -> dict[str, object]:
     shared = json.loads(next(iter(configs.values()))) if configs else {}
     pictured = _pictured(tables, kept)
     found = {}
-    for run, rows in evals.groupby("run_id", sort=False):
-        records = rows.to_dict("records")
+    for run, rows in groupby(evals.to_dict("records"), itemgetter("run_id")):
+        records = list(rows)
         images = _samples(tables.gallery.get(str(run), {})) if run in pictured else None
         found[page.anchor(str(run))] = {
             "name": str(run),

@@ -91,7 +91,10 @@ def cell_table(last: "DataFrame", level: float) -> page.Html:
         order, key=lambda item: (item[1]["params"].iloc[0], item[1]["duplication_rate"].iloc[0], str(item[0]))
     ):
         first = part.iloc[0]
-        row = [cell, *(words.whole(first[name]) for name in ("params", "n_unique", "n_train"))]
+        row = [
+            cell if isinstance(cell, str) else "–",
+            *(words.whole(first[name]) for name in ("params", "n_unique", "n_train")),
+        ]
         row += [
             words.number(first["duplication_rate"]),
             words.whole(first["copies"]),

@@ -15,11 +15,12 @@ import pytest
 from analysis.report import REFRESH, _state
 from scaling import schema
 
-PATIENCE = 180  # seconds; a rendering takes two or three on an idle machine
+PATIENCE = 120  # seconds; a rendering takes two or three on an idle machine
 
 
 def record(run: str, images_seen: int, hits: int) -> str:
-    row = {"run_id": run, "images_seen": images_seen, "params": 1000, "n_generated": 64, "n_memorized": hits}
+    row = {"schema_version": schema.SCHEMA_VERSION, "run_id": run, "images_seen": images_seen, "params": 1000,
+           "n_generated": 64, "n_memorized": hits}  # fmt: skip
     return json.dumps({"evals": row, "strata": [], "noise_levels": [], "prompts": []}) + "\n"
 
 

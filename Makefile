@@ -18,7 +18,7 @@ demo: setup
 	$(BIN)/python -m scaling.sweep sweeps/quickstart.yaml --runtime.out=out/quickstart/runs
 	$(BIN)/python -m analysis.report out/quickstart/runs --out out/quickstart
 
-lint: setup
+lint: setup types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 

@@ -166,6 +166,10 @@ LIGHT = [
     "analysis.ask",
     "analysis.compare",
     "analysis.simulate",
+    "analysis.summary",
+    "analysis.learning_rate",
+    "analysis.lira",
+    "scaling.workspace",
 ]
 
 

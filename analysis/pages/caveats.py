@@ -169,10 +169,10 @@ def _missed(found: StudyFit) -> Iterator[str]:
     places, at = np.unique(np.column_stack([problem.x[name] for name in found.result.law.variables]), axis=0,
                            return_inverse=True)  # fmt: skip
     at = at.ravel()
-    hits, trials = (np.bincount(at, weights=values) for values in (problem.y, problem.trials))
+    hits, trials = (np.bincount(at, weights=values) for values in (problem.y, problem.counted))
     fitted = found.result.predict(dict(zip(found.result.law.variables, places.T, strict=True)))
     observed = hits / trials
-    effective = trials / _variance_inflation(problem.y / problem.trials, problem.trials, observed, at)
+    effective = trials / _variance_inflation(problem.y / problem.counted, problem.counted, observed, at)
     chance = wilson(observed * effective, effective, 0.999)
     beyond = np.where((fitted < chance.lo) | (fitted > chance.hi), np.abs(observed - fitted), 0.0)
     worst = int(np.argmax(beyond))

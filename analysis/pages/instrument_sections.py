@@ -92,9 +92,9 @@ def instrument_table(tables: Tables, level: float) -> tuple[page.Html | str, lis
             missing.append(ASK.format(found.heading.capitalize() if found.heading.islower() else found.heading,
                                       found.ask))  # fmt: skip
         elif isinstance(found, Count):
-            shown.append((found.heading, lambda part, f=found: _counted(part, f, level)))
+            shown.append((found.heading, lambda part, f=found: _counted(part, f, level)))  # type: ignore[misc]  # the default binds the instrument now
         else:
-            shown.append((found.heading, lambda part, f=found: _averaged(part, f, level)))
+            shown.append((found.heading, lambda part, f=found: _averaged(part, f, level)))  # type: ignore[misc]  # the default binds the instrument now
     if rows["n_extracted"].notna().any():
         shown.insert(1, (SINGLE[0], lambda part: _extracted(part, more, level)))
     if rows["n_flagged"].notna().any():

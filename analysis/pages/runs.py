@@ -94,7 +94,7 @@ def panels(tables: Tables, kept: Sequence[str]) -> dict[str, object]:
     return {"columns": [name for name, *_ in EVALUATIONS], "configuration": shared, "runs": found}
 
 
-def differences(base: Mapping[str, Any], other: Mapping[str, Any], at: tuple[str, ...] = ()) -> Iterator[list]:
+def differences(base: Mapping[str, Any], other: Mapping[str, Any], at: tuple[str, ...] = ()) -> Iterator[list[Any]]:
     """[path, value] to set in `base`, and [path] to take away, that make it `other`; null is not absent, 1 not true."""
     for key in {**base, **other}:
         path = [*at, key]

@@ -112,10 +112,10 @@ def _of_points(counted: "DataFrame", groups: Sequence[Array], points: Rows | Cel
 
     if isinstance(points, Cells):
         scatter = np.asarray(points.shift.multiply(points.shift).sum(axis=0)).reshape(points.value.shape)
-        measured = points.errors.se if points.errors is not None else np.zeros(points.value.shape)
-        se = np.maximum(np.sqrt(scatter), measured)
+        measured = points.errors.se if points.errors is not None else None
+        se = np.maximum(np.sqrt(scatter), np.zeros(points.value.shape) if measured is None else measured)
     else:
-        se = points.se
+        se = np.zeros(points.value.shape) if points.se is None else points.se
     hits, trials = ([counted[name].iloc[rows].sum() for rows in groups] for name in ("y", "y_trials"))
     return pandas.DataFrame({
         "params": [counted["params"].iloc[rows[0]] for rows in groups],

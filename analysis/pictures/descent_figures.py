@@ -1,6 +1,6 @@
 """The report's curves of hold-out loss along size, data and time, each with its verdict on double descent."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,9 +84,8 @@ def curve_losses(curve: DescentCurve) -> "DataFrame":
 
 def told_apart(curves: Sequence[DescentCurve]) -> list[str]:
     """Each curve's size and data, and the keys of its configuration in which it differs from the first."""
-    known = {
-        f"{section}.{key}" for one in (*OF_AXIS.values(), OF_REPLICATE) for section, keys in one.items() for key in keys
-    }
+    own: Sequence[Mapping[str, Sequence[str]]] = (*OF_AXIS.values(), OF_REPLICATE)
+    known = {f"{section}.{key}" for one in own for section, keys in one.items() for key in keys}
     configs = [flat(config(curve.rows.iloc[0].to_dict())) for curve in curves]
     varied = {key for one in configs for key in changes(configs[0], one)} - known
     said = [[f"{key.rsplit('.')[-1]} {one.get(key)}" for key in sorted(varied)[:MOST_KEYS]] for one in configs]

@@ -81,7 +81,7 @@ def _peak(axes: Axes, panel: DescentPanel, peak: tuple[float, float, float]) -> 
 def _signs(panels: Sequence[DescentPanel]) -> list[Line2D]:
     drawn = set().union(*(panel.losses["loss"] for panel in panels))
     handles = [
-        Line2D([], [], color=color, linestyle=style, marker=marker, markersize=4, label=SHOWN[name])
+        Line2D([], [], color=color, linestyle=style, marker=marker, markersize=4, label=SHOWN[name])  # type: ignore[arg-type]  # a style of LOSSES
         for name, (color, style, marker) in LOSSES.items()
         if name in SHOWN and name in drawn
     ]

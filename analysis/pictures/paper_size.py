@@ -51,9 +51,9 @@ def _scale_text(figure: Figure, scale: float) -> None:
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         labels = axis.get_ticklabels()
         if labels:  # the labels of later ticks are made anew: their size is the axis's
-            axis.set_tick_params(which="both", labelsize=max(SMALLEST_TEXT, scale * labels[0].get_fontsize()))
+            axis.set_tick_params(which="both", labelsize=max(SMALLEST_TEXT, scale * labels[0].get_fontsize()))  # type: ignore[operator]  # the size of a text made is in points
     for text in figure.findobj(Text):
-        text.set_fontsize(max(SMALLEST_TEXT, scale * text.get_fontsize()))
+        text.set_fontsize(max(SMALLEST_TEXT, scale * text.get_fontsize()))  # type: ignore[operator]  # as above
 
 
 def _resize_photographs(figure: Figure, width: float) -> None:
@@ -94,7 +94,7 @@ def _panels(figure: Figure) -> list[Axes] | None:
     if not shown or len(specs) < len(shown) or any(spec.num1 != spec.num2 for spec in specs):
         return None
     plain = len({id(spec.get_gridspec()) for spec in specs}) == 1 and len({spec.num1 for spec in specs}) == len(shown)
-    plain = plain and len(set(specs[0].get_gridspec().get_height_ratios())) == 1
+    plain = plain and len(set(specs[0].get_gridspec().get_height_ratios())) == 1  # type: ignore[arg-type]  # ratios are a list of numbers
     return shown if plain and not any(axes.images for axes in shown) else None
 
 
@@ -141,7 +141,7 @@ def _legend_below(figure: Figure, width: float) -> int:
         while True:
             rows += 1
             columns = ceil(len(labels) / rows)
-            below = figure.legend(
+            below = figure.legend(  # type: ignore[call-overload]  # a legend's handles are never None
                 handles, labels, title=title, ncols=columns, loc=place, fontsize=size, title_fontsize=size,
                 frameon=False, columnspacing=1.2, handlelength=1.6,
             )  # fmt: skip

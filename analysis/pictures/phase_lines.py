@@ -61,7 +61,7 @@ def _lines(rate: float, law: Callable[[Array, Array], Array], room: Box, size: i
     ln_x, ln_y = (np.linspace(np.log(low), np.log(high), size) for low, high in room)
     x, y = (grid.ravel() for grid in np.meshgrid(np.exp(ln_x), np.exp(ln_y)))
     height = logit(np.clip(law(x, y), TINY, 1 - TINY)).reshape(size, size)
-    return [np.exp(line) for line in contour_generator(ln_x, ln_y, height).lines(float(logit(rate)))]
+    return [np.exp(line) for line in contour_generator(ln_x, ln_y, height).lines(float(logit(rate)))]  # type: ignore[arg-type]  # its default kind of line is arrays
 
 
 def _cut(line: Array, box: Box) -> list[Piece]:

@@ -36,7 +36,8 @@ def render(figure: ReportFigure, formats: Sequence[str], dpi: int = SCREEN_DPI) 
     show_as_written(figure.figure)
     _lay_out(figure.figure)
     data = {}
-    with rc_context({**FONTS, "svg.hashsalt": figure.name}):  # the salt: element ids that are the same every time
+    settings: Any = FONTS | {"svg.hashsalt": figure.name}  # the salt: element ids that are the same every time
+    with rc_context(settings):
         for kind in formats:
             stream = io.BytesIO()
             figure.figure.savefig(stream, format=kind, dpi=dpi, metadata=UNDATED[kind])

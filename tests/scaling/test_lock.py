@@ -199,6 +199,17 @@ def test_a_host_that_shares_no_file_locks_may_come_first(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "lock.json").read_text())["pid"] == 7
 
 
+def test_a_host_that_came_first_may_be_gone_again(tmp_path, monkeypatch):
+    """Between linking and looking at the owner: the run is in use for this moment, not an AttributeError of None."""
+
+    def overtaken(source, name):
+        raise FileExistsError
+
+    monkeypatch.setattr(os, "link", overtaken)
+    with pytest.raises(Held, match="let it go meanwhile"):
+        Lock.take(tmp_path)
+
+
 def test_a_file_system_without_file_locks_is_said(tmp_path, monkeypatch):
     def refused(file, operation):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))

@@ -8,6 +8,7 @@ import numpy as np
 from analysis.onset import onsets
 from analysis.onsets.crossing import Status
 from analysis.pages import page, words
+from analysis.pages.headlines import place
 from analysis.questions.comparable import replicates
 from analysis.questions.wasted import Ladder, differences_se, ladder
 from analysis.summary import holdout_minima, main_setting
@@ -45,7 +46,7 @@ def _limit(answer: Mapping[str, Any] | None, bound: str, unit: str, careful: str
     advice = f"; {bound} {safe} to be on the safe side" if safe else "; no safe value within these data"
     return (
         f"To keep memorization below 1 %: {bound} {words.number(answer['value'])} {unit} "
-        f"({words.limits(answer['lo'], answer['hi'])}){advice}{outside}."
+        f"({words.limits(answer['lo'], answer['hi'])}){place(answer)}{advice}{outside}."
     )
 
 

@@ -99,7 +99,7 @@ def cell_table(last: "DataFrame", level: float) -> page.Html:
             words.number(first["duplication_rate"]),
             words.whole(first["copies"]),
             words.whole(part["images_seen"].max()),
-            len(part),
+            words.whole(len(part)),
         ]
         row += [_counted(part, hits, trials, null, of, level) for _, hits, trials, null, of in measured]
         row += [

@@ -13,6 +13,7 @@ from analysis.summary import StudyFit
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+MOST_CONFIGURATIONS = 200  # written out in the page; of a whole one some 2,500 bytes
 MEASURES = (  # heading, count, trials, null count, null trials
     ("memorized samples", "n_memorized", "n_generated", "n_null_memorized", "n_generated"),
     ("calibrated", "n_calibrated", "n_generated", "n_null_calibrated", "n_generated"),
@@ -149,11 +150,10 @@ def configuration(varied: dict[str, list[Any]], configs: Sequence[dict[str, Any]
     common = page.folded(
         "The configuration of the first run, every key but runtime", json.dumps(configs[0], indent=2, sort_keys=True)
     )
-    others = (
-        page.folded(f"All {len(configs)} configurations", "\n".join(json.dumps(c, sort_keys=True) for c in configs))
-        if len(configs) > 1
-        else ""
-    )
+    listed = configs[:MOST_CONFIGURATIONS]
+    heading = f"All {len(configs)}" if len(listed) == len(configs) else f"The first {len(listed)} of {len(configs)}"
+    lines = "\n".join(json.dumps(config, sort_keys=True) for config in listed)
+    others = page.folded(f"{heading} configurations", lines) if len(configs) > 1 else ""
     table = (
         page.table("configuration", ("key", "values"), rows, texts=(0, 1))
         if rows

@@ -188,6 +188,7 @@ def test_five_thousand_runs_are_thinned_to_a_page_of_eight_megabytes(tmp_path):
     found = Page(tmp_path / "out")
     assert "only 1\u202f000 of the 5\u202f000 runs, evenly spaced in order of size" in found.text
     assert len(found.study["runs"]) == MOST_RUNS
+    assert "The first 200 of 5000 configurations" in found.text
     assert {"run-run00000", "run-run04999"} <= set(found.study["runs"])
     (fit,) = json.loads((tmp_path / "out" / "fits.json").read_text())
     assert fit["n"] == 5000

@@ -41,3 +41,16 @@ def test_another_topology_is_no_replicate():
 def test_too_few_sizes_are_said():
     _, found, missing = descent_table(descent_curves(tables(runs(FALLING, 0)[:2]).evals, 0.95, 0))
     assert found == [] and "it takes 3 sizes" in missing[0]
+
+
+def test_curves_stand_in_order_of_axis_data_and_size():
+    """Rows come in the order of hashes; a reader looks for the smallest first."""
+    rows = [
+        {"run_id": f"{p}{n}{t}", "images_seen": t, "params": p, "n_unique": n, "holdout_loss": 1.0}
+        for p in (16000, 1000, 4000) for n in (256, 64) for t in (3000, 1000, 2000)
+    ]  # fmt: skip
+    rows = [row | {"run_id": f"{row['params']}-{row['n_unique']}"} for row in rows]
+    found = [(curve.axis, curve.setting) for curve in descent_curves(tables(rows).evals, 0.95, 0)]
+    assert found == [("params", f"n_unique {n}") for n in (64, 256)] + [
+        ("images_seen", f"n_unique {n}, params {p}") for n in (64, 256) for p in (1000, 4000, 16000)
+    ]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from analysis.pages.question_sections import ASKED, question_table
+from analysis.pages.question_sections import ASKED, _value, question_table
+from analysis.questions.answer import Answer
 from analysis.table import load
 from tests.analysis.plain_study import tables
 
@@ -29,3 +30,10 @@ def test_runs_that_cannot_be_told_apart_cost_a_row_and_not_the_report():
     assert len(answers) == len(ASKED)
     (refused,) = [answer for answer in answers if "share setting, size and seed" in answer["why"]]
     assert not refused["answerable"] and refused["value"] is None
+
+
+def test_a_value_without_both_ends_has_no_interval():
+    assert _value(Answer("wasted", True, 0.0)) == "0 (no interval)"
+    assert _value(Answer("max_params", True, 15264.3, 3493.0, None, extrapolated=True)) == (
+        "15\u202f300 (3\u202f490 to no limit), extrapolated"
+    )

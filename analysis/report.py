@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--level", type=float, default=0.95, help="of every interval (default .95)")
     made.add_argument("--bootstrap", type=int, default=DRAWS, metavar="N", help=f"draws of runs (default {DRAWS})")
     made.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
+    made.add_argument("--place", metavar="TABLES", help="models from elsewhere (scaling.audit) for the boundary")
     made.add_argument("--watch", action="store_true", help="render again as records arrive, until interrupted")
     made.add_argument("--every", type=float, default=30.0, metavar="S", help="seconds between looks (default 30)")
     return made
@@ -62,9 +63,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _once(options: argparse.Namespace, refresh: int | None = None) -> int:
     tables = load(options.tables)
-    path = write_report(
-        tables, Path(options.out), level=options.level, draws=options.bootstrap, seed=options.seed, refresh=refresh
-    )
+    place = load(options.place) if options.place else None
+    how = dict(level=options.level, draws=options.bootstrap, seed=options.seed)
+    path = write_report(tables, Path(options.out), **how, refresh=refresh, place=place)
     print(f"report: {path} ({tables.evals['run_id'].nunique()} runs, {len(tables.evals)} evaluations)", flush=True)
     return 0
 
@@ -100,8 +101,9 @@ def _state(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def write_report(
-    tables: Tables, out: Path, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0, refresh: int | None = None
-) -> Path:
+    tables: Tables, out: Path, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0, refresh: int | None = None,
+    place: Tables | None = None,
+) -> Path:  # fmt: skip
     """Write everything under `out`; returns the path of report.html. Deterministic in all its arguments.
 
     Data sets are never pooled: each has its own part of the page, with its name before those of its figures.
@@ -116,7 +118,7 @@ def write_report(
         def draw(figure: "ReportFigure", first: str = first) -> page.Html:
             return _drawn(replace(figure, name=first + figure.name), folder)
 
-        studies.append(study(part, draw, level=level, draws=draws, seed=seed, prefix=first))
+        studies.append(study(part, draw, level=level, draws=draws, seed=seed, prefix=first, place=place))
     for name in ("fits", "answers", "verdicts"):
         content = [
             {"dataset": dataset, **found} if len(parts) > 1 else found

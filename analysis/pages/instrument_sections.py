@@ -144,6 +144,8 @@ def _more_images(tables: Tables, rows: "DataFrame", level: float) -> "DataFrame 
 
     None where the images do not allow it: the figure of the attack budget says why.
     """
+    if tables.images["n_hits"].isna().all():  # nor a row
+        return None
     try:
         curves = budget_curves(tables.images, tables.evals, level)
     except TableError:

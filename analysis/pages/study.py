@@ -73,17 +73,21 @@ class Study:
     kept: list[str]  # runs with a row and a panel
 
 
-def study(tables: Tables, draw: Draw, *, level: float, draws: int, seed: int, prefix: str = "") -> Study:
-    """The part of `tables`, which hold one data set. prefix: of the sections' keys where there are several parts."""
-    from analysis.pictures.study_figures import (
-        study_figures,
-    )  # matplotlib: a second that a wrong path need not wait for
+def study(
+    tables: Tables, draw: Draw, *, level: float, draws: int, seed: int, prefix: str = "", place: Tables | None = None
+) -> Study:
+    """The part of `tables`, which hold one data set. prefix: of the sections' keys where there are several parts.
+
+    place: models from elsewhere, to be placed on the boundary.
+    """
+    # matplotlib: a second that a wrong path need not wait for
+    from analysis.pictures.study_figures import study_figures
 
     fits, missing = study_fits(tables, draws=draws, level=level, seed=seed)
     asked, answers = question_sections.question_table(tables, level, min(draws, ANSWER_DRAWS), seed)
     curves = descent_curves(tables.evals, level, seed)
     descents, verdicts, few = descent_sections.descent_table(curves)
-    figures, absent = study_figures(tables, fits, level, descents=curves, answers=answers)
+    figures, absent = study_figures(tables, fits, level, descents=curves, answers=answers, place=place)
     instruments, unmeasured = instrument_sections.instrument_table(tables, level)
     onsets, without = onset_sections.onset_table(tables.evals, level, np.random.default_rng(seed))
     last, (varied, configs) = last_evaluations(tables.evals), varied_keys(tables.evals)

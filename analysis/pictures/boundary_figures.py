@@ -78,24 +78,16 @@ class _Study:
     features: str  # of KID
 
 
-def _study(tables: Tables, rows: "DataFrame", column: str) -> _Study | None:
-    by_stratum = tables.strata["n_basin_recovered"].notna().any()
+def _study(tables: Tables, rows: "DataFrame", column: str, *, of_samples: bool = False) -> _Study | None:
+    """of_samples: by the memorized share of samples, also where chains from training images tell more."""
+    by_stratum = not of_samples and tables.strata["n_basin_recovered"].notna().any()
     what = "recovered share of duplicated images" if by_stratum else "memorized share of samples"
-    counted = rows.assign(y=rows["n_memorized"], y_trials=rows["n_generated"])
-    if by_stratum:
-        counted = duplicated_recovery(tables, rows)
-    counted = counted[counted[column].notna() & counted["y"].notna() & (counted["y_trials"] > 0)].reset_index(drop=True)
+    counted = _known(duplicated_recovery(tables, rows) if by_stratum else _of_samples(rows), column)
     if counted["run_id"].nunique() < 2:
         return None
     features = ", ".join(sorted(map(str, counted["feature_space"].dropna().unique()))) or "not named"
     exact = int(counted[f"{column}_se"].isna().sum())
-    nothing = np.full(len(counted), np.nan)
-    hits, trials = counted["y"].to_numpy(float), counted["y_trials"].to_numpy(float)
-    every = Rows(
-        np.stack([counted[column].to_numpy(float), hits / trials], axis=1),
-        np.stack([counted[f"{column}_se"].fillna(0).to_numpy(float), np.zeros(len(counted))], axis=1),
-        np.stack([nothing, hits], axis=1), np.stack([nothing, trials], axis=1),
-    )  # fmt: skip
+    every = _rows(counted, column)
     cell = counted["cell_id"].where(counted["cell_id"].notna(), counted["run_id"]).astype(str)
     groups: Sequence[Array] = [np.array([k]) for k in range(len(counted))]
     points: Rows | Cells = every
@@ -104,6 +96,39 @@ def _study(tables: Tables, rows: "DataFrame", column: str) -> _Study | None:
         points = cell_means(runs, cell.to_numpy())
         groups = points.rows
     return _Study(points, _of_points(counted, groups, points), what, counted["run_id"].nunique(), exact, features)
+
+
+def _of_samples(rows: "DataFrame") -> "DataFrame":
+    return rows.assign(y=rows["n_memorized"], y_trials=rows["n_generated"])
+
+
+def _known(counted: "DataFrame", column: str) -> "DataFrame":
+    return counted[counted[column].notna() & counted["y"].notna() & (counted["y_trials"] > 0)].reset_index(drop=True)
+
+
+def _rows(counted: "DataFrame", column: str) -> Rows:
+    """Quality with its standard error (a missing one is 0) and the rate with its counts, a row a run."""
+    nothing = np.full(len(counted), np.nan)
+    hits, trials = counted["y"].to_numpy(float), counted["y_trials"].to_numpy(float)
+    return Rows(
+        np.stack([counted[column].to_numpy(float), hits / trials], axis=1),
+        np.stack([counted[f"{column}_se"].fillna(0).to_numpy(float), np.zeros(len(counted))], axis=1),
+        np.stack([nothing, hits], axis=1), np.stack([nothing, trials], axis=1),
+    )  # fmt: skip
+
+
+def placed_models(tables: Tables, place: Tables, params: Ordered, level: float) -> Figures:
+    """Models from elsewhere (the tables of an audit) against the boundary of the study's memorized samples."""
+    out = []
+    for name, column in (("boundary_placed_holdout", "holdout_loss"), ("boundary_placed_kid", "kid")):
+        study = _study(tables, last_evaluations(tables.evals), column, of_samples=True)
+        models = _known(_of_samples(last_evaluations(place.evals)), column)
+        if study is not None and len(models):
+            out.append(_figure(name, column, "at the last evaluation", study, params, level, models))
+    return out or (
+        "No placed model: the study and the model must both have memorized samples and hold-out loss or KID, and the "
+        "study two runs of it."
+    )
 
 
 def _of_points(counted: "DataFrame", groups: Sequence[Array], points: Rows | Cells) -> "DataFrame":
@@ -125,24 +150,34 @@ def _of_points(counted: "DataFrame", groups: Sequence[Array], points: Rows | Cel
     })  # fmt: skip
 
 
-def _figure(name: str, column: str, when: str, study: _Study, params: Ordered, level: float) -> ReportFigure:
+def _figure(
+    name: str, column: str, when: str, study: _Study, params: Ordered, level: float,
+    models: "DataFrame | None" = None,
+) -> ReportFigure:  # fmt: skip
     found = boundary_of(study.points, draws=DRAWS, level=level)
     points = _drawn(study, found, level)
     arrows, ways = _ways_out(study, points, SHORT[column], level)
+    guests = [] if models is None else _guests(study, models, column, level)
+    if guests:
+        arrows, ways = [guest.way for guest in guests if guest.way is not None], {}
     xlabel = "hold-out loss (lower is better)" if column == "holdout_loss" else f"KID (features: {study.features})"
-    figure = plot_boundary(points, params, knee=found.knee, arrows=arrows, xlabel=xlabel, ylabel=study.what)
+    figure = plot_boundary(
+        points, params, knee=found.knee, arrows=arrows, xlabel=xlabel, ylabel=study.what,
+        placed=[(guest.x, guest.y) for guest in guests],
+    )  # fmt: skip
     cells = isinstance(study.points, Cells)
     kind = "cells (means of their runs)" if cells else "runs"
     on_front = points[points["on_front"]]
     stay = int((on_front["membership"] >= 0.9).sum())
     bars = "runs' scatter or measurement" if cells else "measurement"
+    said = _guest_words(guests) if guests else _ways_words(arrows)
     exact = f" {study.n_exact} runs tell no error of {SHORT[column]} and count as exact." if study.n_exact else ""
     caption = (
         f"{study.what.capitalize()} against {SHORT[column]} {when}; lower is better in both. Step line: the "
         f"{len(on_front)} of {len(points)} {kind} that no other dominates, {stay} of which stay so in 90 % of {DRAWS} "
         f"draws. Ring and depth of colour: the probability to be on the boundary; bars ({100 * level:g} %, {bars}) "
         f"only "
-        f"where it is 5 % or more. {_knee_words(found, points, SHORT[column])}{_ways_words(arrows)}{exact} "
+        f"where it is 5 % or more. {_knee_words(found, points, SHORT[column])}{said}{exact} "
         f"n = {study.n_runs} runs."
     )
     alt = (
@@ -152,6 +187,7 @@ def _figure(name: str, column: str, when: str, study: _Study, params: Ordered, l
     )
     marks = [_mark(figure.axes[0], row, column, ways.get(row.Index, ""), row.Index == found.knee)
              for row in points.itertuples()]  # fmt: skip
+    marks += [Mark(figure.axes[0], guest.x, guest.y, guest.said) for guest in guests]
     data = points.rename(columns={"x": column, "y": "rate"}).assign(runs=points["runs"].map(" ".join))
     return ReportFigure(name, "boundary", figure, caption, alt, data=data, marks=marks)
 
@@ -189,6 +225,38 @@ def _ways_out(study: _Study, points: "DataFrame", quality: str, level: float) ->
             f"({move.lo:.3g} to {move.hi:.3g})"
         )
     return arrows, words
+
+
+@dataclass(frozen=True)
+class _Guest:
+    """A model from elsewhere: where it stands, the smallest change that takes it to the boundary, and in words."""
+
+    x: float
+    y: float
+    way: Arrow | None  # None: nothing dominates it
+    said: str
+
+
+def _guests(study: _Study, models: "DataFrame", column: str, level: float) -> list[_Guest]:
+    rows, found = _rows(models, column), list[_Guest]()
+    for at, there in zip(rows.value, placed(study.points, rows, ("x", "y"), draws=DRAWS, level=level), strict=True):
+        x, y, move = float(at[0]), float(at[1]), there.moves[0]
+        way = None if move.by == 0 else Arrow(x, y, *((move.to, y) if move.column == "x" else (x, move.to)))
+        ends = "" if move.lo is None else f" ({move.lo:.3g} to {move.hi:.3g})"
+        less = f"; on it if its {SHORT[column] if move.column == 'x' else 'rate'} fell by {move.by:.3g}{ends}"
+        run = models["run_id"].iloc[len(found)]
+        said = (
+            f"placed model {run}: {SHORT[column]} {x:.4g}, rate {100 * y:.3g} %, on the boundary with probability "
+            f"{there.p_front:.2f}{'' if way is None else less}"
+        )
+        found.append(_Guest(x, y, way, said))
+    return found
+
+
+def _guest_words(guests: Sequence[_Guest]) -> str:
+    told = "; ".join(guest.said for guest in guests[:MOST_ARROWS])
+    more = f" and {len(guests) - MOST_ARROWS} more" if len(guests) > MOST_ARROWS else ""
+    return f" Crosses: {told}{more}. Losses and KID compare on the same data and features only."
 
 
 def placed_alone(value: Array, of_point: "DataFrame", row: int, level: float) -> list[Placed]:

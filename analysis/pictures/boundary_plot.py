@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,6 +20,13 @@ RINGS = (0.1, 0.5, 0.9)  # of the legend
 UNLIKELY = 0.05  # below it a point has no ring and no bars: it stands back
 PALEST = 0.3
 FEW = 60  # points: more are drawn smaller
+PLACED: dict[str, Any] = {
+    "marker": "P",
+    "markersize": 10,
+    "color": BLACK,
+    "markeredgecolor": "white",
+    "markeredgewidth": 0.8,
+}
 POINTING = {"arrowstyle": "->", "color": BLACK, "linewidth": 1.1, "shrinkA": 3, "shrinkB": 0}
 
 
@@ -38,11 +45,13 @@ def ring_width(membership: float) -> float:
 
 
 def plot_boundary(
-    points: "DataFrame", line: Ordered, *, knee: int | None, arrows: Sequence[Arrow], xlabel: str, ylabel: str
-) -> Figure:
+    points: "DataFrame", line: Ordered, *, knee: int | None, arrows: Sequence[Arrow], xlabel: str, ylabel: str,
+    placed: Sequence[tuple[float, float]] = (),
+) -> Figure:  # fmt: skip
     """Lower is better in both. points: x, x_lo, x_hi, y, y_lo, y_hi, membership (NaN: not known), on_front, line.name.
 
-    Rings: the thicker, the likelier a point is on the boundary. knee: the row of `points` that is it.
+    Rings: the thicker, the likelier a point is on the boundary. knee: the row of `points` that is it. placed: models
+    that are not of the study.
     """
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
@@ -68,6 +77,9 @@ def plot_boundary(
                   zorder=5, transform=beside)  # fmt: skip
         handles.append(Line2D([], [], color=ORANGE, marker="*", markersize=11, linestyle="none", markeredgecolor=BLACK,
                               markeredgewidth=0.6, label="knee"))  # fmt: skip
+    if placed:
+        axes.plot(*zip(*placed, strict=True), linestyle="none", zorder=6, **PLACED)
+        handles.append(Line2D([], [], linestyle="none", label="placed model", **PLACED))
     if arrows:
         handles.append(Line2D([], [], color=BLACK, marker=r"$\rightarrow$", markersize=11, linestyle="none",
                               label="way out"))  # fmt: skip

@@ -44,11 +44,12 @@ def study_figures(
     *,
     descents: Sequence[DescentCurve],
     answers: Sequence[Mapping[str, Any]],
+    place: Tables | None = None,
 ) -> tuple[list[ReportFigure], list[str]]:
     """The figures that the tables allow, and in words why others are not there.
 
     descents, answers: the curves judged for double descent, and the answers of the questions as JSON: both take long,
-    and the page shows them too.
+    and the page shows them too. place: models from elsewhere, to be placed on the boundary.
     """
     params = study_scale(tables, "params")
     by_name = {found.name: found for found in fits}
@@ -56,6 +57,7 @@ def study_figures(
     asked = [
         *(build(tables, params, by_name, level) for build in BUILDERS),
         descent_figures.descents(descents, level),
+        *([] if place is None else [boundary_figures.placed_models(tables, place, params, level)]),
         intervention_figures.interventions(answers, level),
         *(build(tables, level) for build in instrument_figures.BUILDERS),
     ]

@@ -161,6 +161,14 @@ def test_an_audited_model_is_placed_on_a_boundary_and_reported(found, place, tmp
     assert pareto.main(words) == 0
     placed = json.loads((tmp_path / "placed.json").read_text())["placed"]
     assert placed[0]["by"] == [0] and placed[0]["p_dominated"] > 0.99
+    study = tmp_path / "study"
+    study.mkdir()
+    cells.to_csv(study / "evals.csv", index=False)
+    assert (
+        report.main([str(study), "--place", str(found[1]), "--out", str(tmp_path / "placed"), "--bootstrap", "5"]) == 0
+    )
+    assert "placed model" in (tmp_path / "placed" / "report.html").read_text()
+    assert (tmp_path / "placed" / "figures" / "boundary_placed_kid.csv").exists()
     assert report.main([str(found[1]), "--out", str(tmp_path / "report"), "--bootstrap", "20"]) == 0
     page = (tmp_path / "report" / "report.html").read_text()
     assert (tmp_path / "report" / "figures" / "attack_budget.svg").exists()

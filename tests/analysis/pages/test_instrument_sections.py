@@ -217,3 +217,9 @@ def test_without_onsets_a_sentence_says_what_it_takes():
     for rows, said in ((onset_rows(CURVE[:2]), "evaluate.at"), (nothing, "loss and neighbors"), (decaying, "decays")):
         html, (sentence,) = onset_table(rows, 0.95, rng)
         assert html == "" and said in sentence
+
+
+def test_an_audited_model_without_a_table_of_images_ends_no_report():
+    """Its clock is not known, and a csv of evals alone has no images: merging the two once ended the report."""
+    audited = tables([RUN | {"images_seen": None, "n_memorized": 4, "n_extracted": 3}])
+    instrument_table(audited, 0.95)

@@ -27,8 +27,9 @@ types: setup
 	$(BIN)/python -m mypy
 
 # With CI=true nothing that needs a browser may be skipped.
+# Files in their own order: xdist would else begin with those of most tests, and end on one process with the longest.
 test: lint $(if $(filter true,$(CI)),setup-browser)
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

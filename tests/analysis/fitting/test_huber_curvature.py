@@ -19,6 +19,7 @@ def study(rng, unequal):
     return {"x": np.exp(log_x)}, np.exp(SLOPE * log_x + scatter * rng.standard_normal(120))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unequal", [True, False])
 def test_standard_errors_are_the_spread_of_the_estimates(unequal):
     rng = np.random.default_rng(5)

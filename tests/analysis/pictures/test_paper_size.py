@@ -36,7 +36,7 @@ def _within(axes: Axes, axis, tick) -> bool:
     return low <= tick.get_loc() <= high
 
 
-@pytest.fixture(scope="module", params=WIDTHS)
+@pytest.fixture(scope="module", params=[3.35, pytest.param(6.9, marks=pytest.mark.slow)])
 def resized(request, study, fits) -> tuple[float, dict[str, Figure]]:
     made = {name: found.figure for name, found in drawn_figures(study, fits).items()}
     for figure in made.values():

@@ -90,6 +90,7 @@ def test_a_shape_is_measured_once_a_machine(own_cache, monkeypatch):
         assert fresh.size(config(), 40, 1e4) == 8 and len(asked_anew) == 1
 
 
+@pytest.mark.slow
 def test_it_is_really_measured(tmp_path):
     found = packs.measure(config("--model.width=2", "--data.n_unique=8", "--train.batch_size=8"))
     assert found[1] == 1.0 and found[2] > 0

@@ -11,8 +11,6 @@ from analysis.pictures.paper import SMALLEST_TEXT
 from analysis.pictures.paper_size import resize
 from tests.analysis.pictures.drawn_study import drawn_figures
 
-WIDTHS = (3.35, 6.9)
-
 
 def texts(figure: Figure) -> list[Text]:
     return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]

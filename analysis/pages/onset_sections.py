@@ -41,7 +41,8 @@ def onset_table(evals: "DataFrame", level: float, rng: np.random.Generator) -> t
                "window: ratio of the two", "lowest hold-out loss at", "samples memorized there",
                "images extracted there"]  # fmt: skip
     body = [
-        [row["run_id"], row["cell_id"] or "–", *(words.whole(row[name]) for name in ("params", "n_unique", "copies")),
+        [page.run_link(str(row["run_id"])), row["cell_id"] or "–",
+         *(words.whole(row[name]) for name in ("params", "n_unique", "copies")),
          row["weights"], _onset(row, "tau_gen"), _onset(row, "tau_mem"), _window(row), _onset(row, "t_over"),
          _before(row, "f_before"), _before(row, "extracted_before")]
         for row in found.to_dict("records")

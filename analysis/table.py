@@ -170,6 +170,11 @@ def _from_runs(folders: Sequence[Path]) -> tuple[dict[str, "DataFrame"], dict[st
         if not found["evals"]:
             notes.append(f"run {folder.name} has no evaluation yet and is not in this report")
             continue
+        if not all(isinstance(row.get("run_id"), str) for row in found["evals"]):
+            raise TableError(
+                f"{folder / schema.RECORDS}: a record without run_id; remove its line, or the run folder to train it "
+                f"again"
+            )
         for name in rows:
             rows[name] += found[name]
         if (folder / "images.parquet").is_symlink():

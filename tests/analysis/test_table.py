@@ -149,3 +149,17 @@ def test_a_text_that_some_rows_lack_is_none_and_no_number(make_runs):
     configs = load(folder).evals.set_index("run_id")["config"].to_dict()
     assert configs.pop(path.parent.name) is None
     assert all(isinstance(text, str) for text in configs.values())
+
+
+@pytest.mark.parametrize("run_id", ["absent", None, 7])
+def test_a_record_that_does_not_name_its_run_is_refused_by_its_file(make_runs, run_id):
+    """Found by the long fuzz: beside a samples.npz it ended in a KeyError."""
+    runs = make_runs(seeds=1, levels=(3,), widths=(2743, 10405))
+    path = next(runs.glob(f"*/{schema.RECORDS}"))
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in found:
+        del record["evals"]["run_id"]
+        record["evals"] |= {} if run_id == "absent" else {"run_id": run_id}
+    path.write_text("".join(json.dumps(record) + "\n" for record in found))
+    with pytest.raises(TableError, match=r"evals\.jsonl: a record without run_id"):
+        load(runs)

@@ -135,8 +135,8 @@ def few_replicates(last: "DataFrame") -> Iterator[str]:
         least, most = per_cell.min(), per_cell.max()
         few = words.counted(most, "run") if least == most else f"{least} to {words.counted(most, 'run')}"
         yield (
-            f"A cell has {few} (seeds, folds), some fewer than 3: how much runs of one cell differ is hardly known, "
-            f"and the interval of a single cell describes mostly its samples."
+            f"Cells have {few} (seeds, folds), where 3 or more are wanted: how much runs of one cell differ is hardly "
+            f"known, and the interval of a single cell describes mostly its samples."
         )
     draws = last["draw"].dropna().nunique()
     if draws and draws < 3:

@@ -44,8 +44,8 @@ def headlines(
     return [
         ("What was run", facts + "."),
         ("How much is memorized", amount(cells, level)),
-        ("The law", law(fits)),
-        ("The boundary", boundary(answers)),
+        ("The law", law(fits, level)),
+        ("The boundary", boundary(answers, level)),
         ("Double descent", descent(verdicts)),
     ]
 
@@ -78,7 +78,7 @@ def amount(cells: "DataFrame", level: float) -> str:
     )
 
 
-def law(fits: Sequence[StudyFit]) -> str:
+def law(fits: Sequence[StudyFit], level: float) -> str:
     """What doubling each variable does to the odds, by the first curve that could be fitted."""
     told = [found for found in fits if found.result.status in ("ok", "at_bound")]
     if not told:
@@ -87,7 +87,7 @@ def law(fits: Sequence[StudyFit]) -> str:
     found = told[0]
     what = "recovery of a training image" if found.name == "recovery" else "a memorized sample"
     effects = "; ".join(effect(name, found.result.params[f"b_{name}"]) for name in found.result.law.variables)
-    return f"Doubling one variable multiplies the odds of {what} by: {effects}."
+    return f"Doubling one variable multiplies the odds of {what} by: {effects} ({100 * level:g} % intervals)."
 
 
 def effect(name: str, slope: Estimate) -> str:
@@ -104,7 +104,7 @@ def effect(name: str, slope: Estimate) -> str:
     return f"{told}, which may be no effect at all" if slope.lo <= 0 <= slope.hi else told
 
 
-def boundary(answers: Sequence[Mapping[str, Any]]) -> str:
+def boundary(answers: Sequence[Mapping[str, Any]], level: float) -> str:
     """Where memorization stays below 1 %, by the first question of BOUNDARY that was answered."""
     known = {answer["question"]: answer for answer in answers}
     for name, said in BOUNDARY.items():
@@ -112,7 +112,8 @@ def boundary(answers: Sequence[Mapping[str, Any]]) -> str:
         if answer is not None and answer["answerable"]:
             value = f"{words.number(answer['value'])} ({words.limits(answer['lo'], answer['hi'])})"
             outside = " This lies outside the data." if answer["extrapolated"] else ""
-            return f"By the fitted surface {said.format(value=value)}{place(answer)}.{outside}"
+            sure = "" if answer["lo"] is answer["hi"] is None else f" ({100 * level:g} % interval)"
+            return f"By the fitted surface {said.format(value=value)}{place(answer)}{sure}.{outside}"
     return "Where memorization vanishes cannot be told from these runs; the reasons stand under “Questions”."
 
 

@@ -32,7 +32,7 @@ def recommendations(
         ("How many copies?", _limit(known.get("max_copies"), "at most", "copies of an image", "lo")),
         ("How many images?", _limit(known.get("min_unique"), "at least", "unique images", "hi")),
         ("Which size?", size + " " + _limit(known.get("max_params"), "at most", "parameters", "lo")),
-        ("When to stop?", when_to_stop(chosen, rng)),
+        ("When to stop?", when_to_stop(chosen, level, rng)),
     ]
 
 
@@ -85,9 +85,9 @@ def _smallest_equal_to_best(sizes: Ladder) -> tuple[int, int]:
     return equal[0], best
 
 
-def when_to_stop(rows: "DataFrame", rng: np.random.Generator) -> str:
+def when_to_stop(rows: "DataFrame", level: float, rng: np.random.Generator) -> str:
     """Where the hold-out loss of these runs turns, and what is memorized by then."""
-    found = onsets(rows, rng=rng, draws=1) if len(rows) else rows
+    found = onsets(rows, rng=rng, level=level, draws=1) if len(rows) else rows
     turned = found[found["t_over_status"] == Status.INTERP] if len(found) else found
     if not len(turned):
         falling = found["t_over_status"].isin([Status.ABOVE_RANGE, Status.CENSORED]).sum() if len(found) else 0
@@ -101,7 +101,8 @@ def when_to_stop(rows: "DataFrame", rng: np.random.Generator) -> str:
     if turned["f_before"].notna().any():
         share = (
             f" There {words.percent(turned['f_before'].mean())} of the samples are memorized "
-            f"({words.percent(turned['f_before_lo'].min())} to {words.percent(turned['f_before_hi'].max())})."
+            f"(within {words.percent(turned['f_before_lo'].min())} to {words.percent(turned['f_before_hi'].max())}, "
+            f"the outermost ends of the runs' {100 * level:g} % intervals)."
         )
     return (
         f"At the recommended size the hold-out loss is lowest at {words.whole(turned['t_over'].median())} images seen "
@@ -110,10 +111,10 @@ def when_to_stop(rows: "DataFrame", rng: np.random.Generator) -> str:
     )
 
 
-def recommendation_table(said: Sequence[tuple[str, str]]) -> page.Html:
+def recommendation_table(said: Sequence[tuple[str, str]], level: float) -> page.Html:
     note = (
         "From these runs only: another data set, family or schedule needs runs of its own. The limits are those of the "
         "questions below; sizes and stopping points are read at each run's lowest hold-out loss."
     )
-    table = page.table("recommendations", ("question", "advice"), said, texts=(0, 1))
+    table = page.table("recommendations", ("question", f"advice ({100 * level:g} % intervals)"), said, texts=(0, 1))
     return page.joined([table, page.paragraph(note, "note")])

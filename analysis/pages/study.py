@@ -95,7 +95,7 @@ def study(
     advice = recommendation.recommendations(tables.evals, answers, level, np.random.default_rng(seed))
     content = _drawn(figures, draw)
     for key, more in (
-        ("recommendation", recommendation.recommendation_table(advice)),
+        ("recommendation", recommendation.recommendation_table(advice, level)),
         ("questions", asked), ("descent", descents), ("onsets", onsets),
         ("fits", sections.fit_table(fits, level) if fits else ""), ("instruments", instruments),
         ("cells", sections.cell_table(last, level)), ("runs", runs.runs_table(tables.evals, kept)),

@@ -13,7 +13,7 @@ from analysis.boundary.cell_means import Cells, cell_means
 from analysis.boundary.place import Placed, placed
 from analysis.boundary.reading_points import at_holdout_minimum, at_images_seen
 from analysis.boundary.redraw import Rows
-from analysis.pictures.boundary_plot import Arrow, plot_boundary
+from analysis.pictures.boundary_plot import Arrow, Bars, plot_boundary
 from analysis.pictures.curve_figures import Figures, Fits
 from analysis.pictures.points import said_runs
 from analysis.plots import Mark, Ordered, ReportFigure, count_label
@@ -163,7 +163,7 @@ def _figure(
     xlabel = "hold-out loss (lower is better)" if column == "holdout_loss" else f"KID (features: {study.features})"
     figure = plot_boundary(
         points, params, knee=found.knee, arrows=arrows, xlabel=xlabel, ylabel=study.what,
-        placed=[(guest.x, guest.y) for guest in guests],
+        placed=[guest.bars for guest in guests],
     )  # fmt: skip
     cells = isinstance(study.points, Cells)
     kind = "cells (means of their runs)" if cells else "runs"
@@ -233,23 +233,28 @@ class _Guest:
 
     x: float
     y: float
+    bars: Bars
     way: Arrow | None  # None: nothing dominates it
     said: str
 
 
 def _guests(study: _Study, models: "DataFrame", column: str, level: float) -> list[_Guest]:
     rows, found = _rows(models, column), list[_Guest]()
+    z, rate = ndtri((1 + level) / 2), wilson(models["y"], models["y_trials"], level)
     for at, there in zip(rows.value, placed(study.points, rows, ("x", "y"), draws=DRAWS, level=level), strict=True):
-        x, y, move = float(at[0]), float(at[1]), there.moves[0]
+        x, y, move, k = float(at[0]), float(at[1]), there.moves[0], len(found)
+        error = models[f"{column}_se"].iloc[k]  # missing: no bar, and said
+        bars = Bars(x, x - z * error, x + z * error, y, float(rate.lo[k]), float(rate.hi[k]))
+        sure = " (its error is not known)" if np.isnan(error) else f" ({bars.x_lo:.4g} to {bars.x_hi:.4g})"
         way = None if move.by == 0 else Arrow(x, y, *((move.to, y) if move.column == "x" else (x, move.to)))
         ends = "" if move.lo is None else f" ({move.lo:.3g} to {move.hi:.3g})"
         less = f"; on it if its {SHORT[column] if move.column == 'x' else 'rate'} fell by {move.by:.3g}{ends}"
-        run = models["run_id"].iloc[len(found)]
         said = (
-            f"placed model {run}: {SHORT[column]} {x:.4g}, rate {100 * y:.3g} %, on the boundary with probability "
+            f"placed model {models['run_id'].iloc[k]}: {SHORT[column]} {x:.4g}{sure}, rate {100 * y:.3g} % "
+            f"({100 * bars.y_lo:.3g} to {100 * bars.y_hi:.3g} %), on the boundary with probability "
             f"{there.p_front:.2f}{'' if way is None else less}"
         )
-        found.append(_Guest(x, y, way, said))
+        found.append(_Guest(x, y, bars, way, said))
     return found
 
 

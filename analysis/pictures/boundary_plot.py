@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -40,13 +40,24 @@ class Arrow:
     to_y: float
 
 
+class Bars(NamedTuple):
+    """A model that is not of the study, with its intervals; NaN ends of x: its error is not known, no bar."""
+
+    x: float
+    x_lo: float
+    x_hi: float
+    y: float
+    y_lo: float
+    y_hi: float
+
+
 def ring_width(membership: float) -> float:
     return 0.3 + 2.2 * membership
 
 
 def plot_boundary(
     points: "DataFrame", line: Ordered, *, knee: int | None, arrows: Sequence[Arrow], xlabel: str, ylabel: str,
-    placed: Sequence[tuple[float, float]] = (),
+    placed: Sequence[Bars] = (),
 ) -> Figure:  # fmt: skip
     """Lower is better in both. points: x, x_lo, x_hi, y, y_lo, y_hi, membership (NaN: not known), on_front, line.name.
 
@@ -62,6 +73,10 @@ def plot_boundary(
     sure = points["membership"].where(points["membership"].notna(), points["on_front"].astype(float))
     for value, part in points.assign(_sure=sure).groupby(line.name):
         _points(axes, part, line, value, len(points) <= FEW)
+    for one in placed:  # before the boundary, which reaches as far as they do
+        arms = np.nan_to_num([[one.x - one.x_lo], [one.x_hi - one.x]]), [[one.y - one.y_lo], [one.y_hi - one.y]]
+        axes.errorbar(one.x, one.y, xerr=arms[0], yerr=arms[1], ecolor=BLACK, elinewidth=0.9, linestyle="none",
+                      zorder=6, **PLACED)  # fmt: skip
     front = points[points["on_front"]].sort_values("x")
     axes.step([*front["x"], axes.get_xlim()[1]], [*front["y"], front["y"].iloc[-1]], where="post", color=GREEN,
               linewidth=1.2, zorder=1)  # fmt: skip
@@ -78,7 +93,6 @@ def plot_boundary(
         handles.append(Line2D([], [], color=ORANGE, marker="*", markersize=11, linestyle="none", markeredgecolor=BLACK,
                               markeredgewidth=0.6, label="knee"))  # fmt: skip
     if placed:
-        axes.plot(*zip(*placed, strict=True), linestyle="none", zorder=6, **PLACED)
         handles.append(Line2D([], [], linestyle="none", label="placed model", **PLACED))
     if arrows:
         handles.append(Line2D([], [], color=BLACK, marker=r"$\rightarrow$", markersize=11, linestyle="none",

@@ -51,7 +51,8 @@ class _Pass:
         sines = shape.sinusoids(noise.t().reshape(-1)).view(k, len(noise), -1).to(noise.dtype)
         hidden = silu(self._linear("model.time_embedding.linear_1", sines))
         hidden = self._linear("model.time_embedding.linear_2", hidden)
-        if shape.labelled and labels is not None:
+        if shape.labelled:
+            assert labels is not None  # a labelled network is never asked without
             table = weights["model.class_embedding.weight"]
             hidden = hidden + table.gather(1, labels.t()[:, :, None].expand(-1, -1, table.shape[2]))
         weight = torch.cat([weights[f"{name}.time_emb_proj.weight"] for name in shape.resnets], dim=1)

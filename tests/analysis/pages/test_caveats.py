@@ -158,7 +158,7 @@ def test_no_copies_at_all_is_a_value_and_not_a_warning():
 def test_few_seeds_and_few_draws_are_said():
     assert list(caveats.few_replicates(evals(grid(seeds=3)))) == []
     few, draws = caveats.few_replicates(evals(grid(seeds=1)))
-    assert "A cell has 1 run (" in few and "Only 1 draw of the images" in draws
+    assert "Cells have 1 run (" in few and "Only 1 draw of the images" in draws
     some, draws = caveats.few_replicates(evals(grid(seeds=3, draw=7)[:-1] + grid(params=(9,), seeds=2, draw=8)))
     assert "2 to 3 runs" in some and "Only 2 draws of the images" in draws
     (draws,) = caveats.few_replicates(evals(grid(seeds=3, draw=7)))

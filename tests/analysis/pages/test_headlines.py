@@ -53,10 +53,10 @@ def fitted(status="ok", message="", name="recovery", **slopes: Estimate):
 
 def test_a_slope_is_told_as_the_factor_of_a_doubling():
     """Odds go as r^b: slopes 1, -1 and 2 of ln r double, halve and quadruple them."""
-    said = headlines.law([fitted(copies=Estimate(1.0, 0.1, -1.0, 2.0), params=Estimate(2.0, 0.1, 1.0, 3.0))])
+    said = headlines.law([fitted(copies=Estimate(1.0, 0.1, -1.0, 2.0), params=Estimate(2.0, 0.1, 1.0, 3.0))], 0.9)
     assert said.startswith("Doubling one variable multiplies the odds of recovery of a training image by: ")
     assert "2 (0.5 to 4) for the copies of an image, which may be no effect at all; 4 (2 to 8) for" in said
-    assert said.endswith("for the number of parameters.")
+    assert said.endswith("for the number of parameters (90 % intervals).")
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_an_effect_without_limits_is_a_bound_and_never_a_value(slope, told):
 
 def test_of_two_curves_the_first_that_was_fitted_is_told():
     lost = fitted("not_identifiable", "there is no success")
-    said = headlines.law([lost, fitted("at_bound", name="memorized", exposures=Estimate(1.0, 0.1, 0.5, 1.5))])
+    said = headlines.law([lost, fitted("at_bound", name="memorized", exposures=Estimate(1.0, 0.1, 0.5, 1.5))], 0.95)
     assert "odds of a memorized sample by: 2 (1.4 to 2.8)" in said
-    assert headlines.law([lost]) == "No curve can be fitted: recovery: there is no success."
-    assert "too few or too alike" in headlines.law([])
+    assert headlines.law([lost], 0.95) == "No curve can be fitted: recovery: there is no success."
+    assert "too few or too alike" in headlines.law([], 0.95)
 
 
 # -- the boundary -------------------------------------------------------------------------------------------------
@@ -95,21 +95,25 @@ def answer(question: str, **changed) -> dict:
 
 def test_copies_are_told_before_parameters_and_those_before_images():
     three = [answer("min_unique", value=500), answer("max_params", value=9999), answer("max_copies")]
-    assert headlines.boundary(three) == (
-        "By the fitted surface up to 4 (2 to 8) copies keep an image's recovery below 1 %, at params 40489 (median)."
+    assert headlines.boundary(three, 0.9) == (
+        "By the fitted surface up to 4 (2 to 8) copies keep an image's recovery below 1 %, at params 40489 (median) "
+        "(90 % interval)."
     )
     three[2]["answerable"] = False
-    assert "up to 10\u202f000 (2 to 8) parameters the memorized share" in headlines.boundary(three)
+    assert "up to 10\u202f000 (2 to 8) parameters the memorized share" in headlines.boundary(three, 0.9)
     three[1]["answerable"] = False
-    assert "from 500 (2 to 8) unique images on" in headlines.boundary(three)
+    assert "from 500 (2 to 8) unique images on" in headlines.boundary(three, 0.9)
     three[0]["answerable"] = False
-    assert "cannot be told" in headlines.boundary(three) and "cannot be told" in headlines.boundary([])
+    assert "cannot be told" in headlines.boundary(three, 0.9) and "cannot be told" in headlines.boundary([], 0.9)
 
 
 def test_an_extrapolation_and_open_ends_are_said():
-    said = headlines.boundary([answer("max_copies", hi=None, extrapolated=True, why="at most 4 copies; law")])
-    assert "4 (2 to no limit) copies" in said and said.endswith("below 1 %. This lies outside the data.")
-    assert "4 (no interval) copies" in headlines.boundary([answer("max_copies", lo=None, hi=None)])
+    said = headlines.boundary([answer("max_copies", hi=None, extrapolated=True, why="at most 4 copies; law")], 0.9)
+    assert "4 (2 to no limit) copies" in said and said.endswith(
+        "below 1 % (90 % interval). This lies outside the data."
+    )
+    without = headlines.boundary([answer("max_copies", lo=None, hi=None)], 0.9)
+    assert "4 (no interval) copies" in without and "90 %" not in without
 
 
 # -- double descent -----------------------------------------------------------------------------------------------

@@ -64,14 +64,15 @@ def test_runs_that_differ_more_than_their_standard_errors_say_are_told_apart_by_
 
 
 def test_stop_where_the_hold_out_loss_turns():
-    said = when_to_stop(evals((0.4,) * 4, memorized=lambda size, t: 100 * (t > 4_000)), RNG)
+    said = when_to_stop(evals((0.4,) * 4, memorized=lambda size, t: 100 * (t > 4_000)), 0.9, RNG)
     assert "lowest at 4\u202f000 images seen (its turn lies between 2\u202f000 and 8\u202f000 in 12 runs)" in said
-    assert "There 0 % of the samples are memorized (0 % to " in said
+    assert "There 0 % of the samples are memorized (within 0 % to 2.6 %, the outermost ends" in said
+    assert "runs' 90 % intervals)" in said  # Wilson's upper end of 0 of 100 is z²/(100 + z²), z = 1.645
 
 
 def test_a_loss_that_still_falls_gives_no_stopping_point():
-    assert when_to_stop(evals((0.4,) * 4, turn=64_000), RNG).startswith("Cannot tell")
-    assert when_to_stop(evals((0.4,) * 4).iloc[:0], RNG).startswith("Cannot tell")
+    assert when_to_stop(evals((0.4,) * 4, turn=64_000), 0.9, RNG).startswith("Cannot tell")
+    assert when_to_stop(evals((0.4,) * 4).iloc[:0], 0.9, RNG).startswith("Cannot tell")
 
 
 def test_the_careful_end_of_each_limit_is_advised():
@@ -91,4 +92,6 @@ def test_what_cannot_be_told_says_why():
 
 
 def test_a_loss_that_still_falls_asks_for_longer_training():
-    assert "in 12 of 12 it still fell at the end: train longer" in when_to_stop(evals((0.4,) * 4, turn=64_000), RNG)
+    assert "in 12 of 12 it still fell at the end: train longer" in when_to_stop(
+        evals((0.4,) * 4, turn=64_000), 0.9, RNG
+    )

@@ -126,14 +126,22 @@ def test_models_from_elsewhere_are_placed_as_known_by_hand():
     """
     guests = tables(rows({"inside": (3.0, 0.15), "behind": (4.0, 0.3)}))
     found = one(placed_models(tables(rows()), guests, SIZE, 0.95), "boundary_placed_holdout")
-    crosses = next(line for line in found.figure.axes[0].lines if line.get_marker() == "P")
-    np.testing.assert_allclose(crosses.get_xydata(), [(3, 0.15), (4, 0.3)])
+    crosses = [line.get_xydata()[0] for line in found.figure.axes[0].lines if line.get_marker() == "P"]
+    np.testing.assert_allclose(crosses, [(3, 0.15), (4, 0.3)])
     (arrow,) = [text for text in found.figure.axes[0].texts if text.arrow_patch is not None]
     np.testing.assert_allclose((*arrow.xyann, *arrow.xy), (4, 0.3, 4, 0.2), rtol=1e-3)
     inside, behind = (mark.said for mark in found.marks if "placed model" in mark.said)
     assert "on the boundary with probability 0.00; on it if its rate fell by 0.1" in behind
     assert "probability 1.00" in inside and "fell by" not in inside
     assert "placed model behind0" in found.caption and "compare on the same data" in found.caption
+
+
+def test_a_placed_model_has_its_intervals_or_says_that_it_has_none():
+    """Hold-out loss 3 with a standard error of .1; 15 of 100: Wilson's interval is .0931 to .2328 (R's prop.test)."""
+    guest = rows({"e": (3.0, 0.15)}, se=0.1, n=100)
+    for row, loss in ((guest[0], "3 (2.804 to 3.196)"), (guest[0] | {"holdout_loss_se": None}, "3 (its error is not")):
+        found = one(placed_models(tables(rows()), tables([row]), SIZE, 0.95), "boundary_placed_holdout")
+        assert f"hold-out loss {loss}" in found.caption and "rate 15 % (9.31 to 23.3 %)" in found.caption
 
 
 def test_the_placed_are_judged_by_samples_also_where_the_study_has_chains():

@@ -112,7 +112,8 @@ def _points(axes: Axes, part: "DataFrame", line: Ordered, value: float, few: boo
     ]
     axes.errorbar(near["x"], near["y"], xerr=arms[0], yerr=arms[1], fmt="none", ecolor=color, elinewidth=0.7, zorder=2)
     shade = [(*color[:3], PALEST + (1 - PALEST) * sure) for sure in part["_sure"]]
-    axes.scatter(part["x"], part["y"], marker=marker, s=size, c=shade, linewidths=0, zorder=3, label=count_label(value))
+    axes.scatter(part["x"], part["y"], marker=marker, s=size, c=shade, edgecolors=[color], linewidths=0.7, zorder=3,
+                 label=count_label(value))  # fmt: skip
     axes.scatter(near["x"], near["y"], marker="o", s=4 * size, facecolors="none", edgecolors=GREEN, zorder=3,
                  linewidths=[ring_width(sure) for sure in near["_sure"]])  # fmt: skip
 

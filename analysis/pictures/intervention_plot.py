@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.plots import BLACK, GREY, ORANGE, PURPLE, VERMILION
+from analysis.plots import BLACK, BLUE, GREY, PURPLE, VERMILION
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PANELS = {
     "benefit": ("memorization removed\n(logit of the share)", PURPLE, "D"),
     "cost_holdout_loss": ("hold-out loss lost", VERMILION, "s"),
-    "cost_kid": ("KID lost", ORANGE, "^"),
+    "cost_kid": ("KID lost", BLUE, "^"),
     "loss_per_logit": ("hold-out loss lost\nper logit removed", BLACK, "o"),
 }
 
@@ -53,8 +53,8 @@ def plot_moves(rows: "DataFrame", numbers: Sequence[str]) -> Figure:
     axes.axvline(0, color=GREY, linewidth=1, linestyle=":", zorder=1)
     for row, number in zip(rows.itertuples(), numbers, strict=True):
         x, y = row.cost_holdout_loss, row.benefit
-        axes.plot([row.cost_holdout_loss_lo, row.cost_holdout_loss_hi], [y, y], color=VERMILION, linewidth=1, alpha=0.7)
-        axes.plot([x, x], [row.benefit_lo, row.benefit_hi], color=PURPLE, linewidth=1, alpha=0.7)
+        axes.plot([row.cost_holdout_loss_lo, row.cost_holdout_loss_hi], [y, y], color=VERMILION, linewidth=1)
+        axes.plot([x, x], [row.benefit_lo, row.benefit_hi], color=PURPLE, linewidth=1)
         axes.annotate(
             "", (x, y), (0, 0), arrowprops={"arrowstyle": "->", "color": BLACK, "linewidth": 1.2, "shrinkB": 2}
         )

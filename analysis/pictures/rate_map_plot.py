@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, withStroke
 
 from analysis.pictures.phase_lines import PhaseLine
-from analysis.plots import BLACK, SKY, VERMILION, count_label, ticks_apart
+from analysis.plots import BLACK, GREY, PURPLE, count_label, ticks_apart
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 Array = np.ndarray
 SIZE = (5.0, 4.1)
 SHADES = PowerNorm(0.5, 0, 1)  # one for the report; the root, so that 1 % and 3 % differ
-LINES = {0.5: (VERMILION, "rate 1/2"), 0.01: (SKY, "rate 1 %")}
+# With a white edge, so that they stand out from the tiles of about their rate.
+LINES = {0.5: (BLACK, "rate 1/2"), 0.01: (PURPLE, "rate 1 %")}
 INCHES = (3.45, 2.75)  # of the axes, about: whether a number fits into its tile
 FONTS = (7.5, 6.5, 5.5)
 
@@ -71,7 +72,7 @@ def plot_rate_map(
     bar.outline.set_visible(False)
     handles = [handle for line in lines for handle in _line(axes, line)]
     if any(piece.extrapolated for line in lines for piece in line.pieces):
-        handles.append(Line2D([], [], color=BLACK, linewidth=1.6, linestyle=(0, (3, 1.6)), label="beyond the cells"))
+        handles.append(Line2D([], [], color=GREY, linewidth=1.6, linestyle=(0, (3, 1.6)), label="beyond the cells"))
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
     return figure

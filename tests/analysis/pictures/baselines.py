@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.legend import Legend
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 from PIL import Image
 
 from analysis.pictures.saving import render
 from analysis.plots import ReportFigure
 
 FOLDER = Path(__file__).parent / "baselines"
-DPI, COLORS = 100, 32
+DPI, COLORS = 100, 64
+BAR = (0.92, 0.2, 0.02, 0.6)  # of a colour bar
 CLOSE = 48  # of 255, in any channel: antialiasing and the few colours of a small file
 MOST = 2e-4  # of the pixels
 
@@ -24,11 +25,15 @@ MOST = 2e-4  # of the pixels
 def picture(figure: ReportFigure) -> Image.Image:
     """The figure without words, in few colours so that its file is small."""
     for words in (*figure.figure.findobj(Text), *figure.figure.findobj(Legend)):
-        words.set(visible=False, in_layout=False)
+        arrow = isinstance(words, Annotation) and words.arrow_patch is not None  # drawn with its words
+        words.set(**{"text": ""} if arrow else {"visible": False}, in_layout=False)
+    for axes in figure.figure.axes:  # also of the ticks that come with another size
+        axes.tick_params(which="both", labelbottom=False, labelleft=False, labelright=False)
     if not figure.figure.subfigs:  # the places that the words left to the panels
         figure.figure.set_layout_engine("none")
         for axes in figure.figure.axes:
-            axes.set_position(axes.get_subplotspec().get_position(figure.figure))
+            own = axes.get_subplotspec()  # a colour bar has none
+            axes.set_position(BAR if own is None else own.get_position(figure.figure))
     drawn = Image.open(io.BytesIO(render(figure, ["png"], DPI)["png"])).convert("RGB")
     return drawn.quantize(COLORS, dither=Image.Dither.NONE)
 

@@ -7,6 +7,7 @@ import pytest
 from analysis.plots import ReportFigure
 from analysis.summary import StudyFit, study_fits
 from analysis.table import Tables
+from tests.analysis.pictures.drawn_overviews import OVERVIEWS, drawn_overviews
 from tests.analysis.pictures.drawn_study import drawn_figures, drawn_tables
 
 
@@ -33,4 +34,14 @@ def plain_figures(study: Tables, fits: list[StudyFit]) -> dict[str, ReportFigure
 @pytest.fixture(scope="session")
 def figure_of(study: Tables, fits: list[StudyFit]) -> Callable[[str], ReportFigure]:
     """Fresh every time: a test may resize or change it."""
-    return lambda name: drawn_figures(study, fits, name)[name]
+    return lambda name: (drawn_overviews if name in OVERVIEWS else drawn_figures)(study, fits, name)[name]
+
+
+@pytest.fixture(scope="session")
+def overviews(study: Tables, fits: list[StudyFit]) -> dict[str, ReportFigure]:
+    """The figures that look over a whole study, for tests that only look."""
+    made = {}
+    for name in OVERVIEWS:
+        if name not in made:
+            made |= drawn_overviews(study, fits, name)
+    return made

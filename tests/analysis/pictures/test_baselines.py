@@ -10,14 +10,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from matplotlib import rc_context
+from matplotlib.collections import LineCollection, PathCollection, QuadMesh
 from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis.pictures.paper_size import resize
 from analysis.plots import ReportFigure
 from tests.analysis.pictures.baselines import FOLDER, MOST, difference, picture
+from tests.analysis.pictures.drawn_overviews import OVERVIEWS
 from tests.analysis.pictures.drawn_study import BUILDERS
 
+FIGURES = (*BUILDERS, *OVERVIEWS)
 RENEW = "python -m pytest tests/analysis/pictures/test_baselines.py --renew-baselines"
 
 
@@ -37,7 +40,7 @@ def stored(name: str) -> Image.Image:
     return Image.open(path)
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", FIGURES)
 def test_the_figure_looks_as_before(name, small, request, tmp_path):
     found = picture(small(name))
     if request.config.getoption("--renew-baselines", default=False):
@@ -51,7 +54,7 @@ def test_the_figure_looks_as_before(name, small, request, tmp_path):
 
 def test_baselines_are_few_and_small():
     files = sorted(FOLDER.glob("*.png"))
-    assert [path.stem for path in files] == sorted(BUILDERS)
+    assert [path.stem for path in files] == sorted(FIGURES)
     assert max(path.stat().st_size for path in files) <= 25_000
 
 
@@ -93,11 +96,54 @@ def recoloured(figure: Figure) -> None:
     for axes in figure.axes:
         for line in axes.lines:
             line.set_color("#56B4E9")
+        for tiles in (*axes.images, *(c for c in axes.collections if isinstance(c, QuadMesh))):
+            tiles.set_cmap("viridis")
+        for points in (c for c in axes.collections if isinstance(c, PathCollection)):
+            points.set_color("#56B4E9")
 
 
+def without_bars(figure: Figure) -> None:
+    """Intervals drawn as lines of two ends, as dotted ends of a boundary, or as bars of errors."""
+    for axes in figure.axes:
+        for line in list(axes.lines):
+            points, style = len(line.get_xdata()), line.get_linestyle()
+            bar = points == 2 and style == "-" and line.get_transform() == axes.transData
+            if line.get_marker() == "None" and line.get_linewidth() < 1.5 and (bar or (points > 2 and style == ":")):
+                line.remove()
+        for bars in [c for c in axes.collections if isinstance(c, LineCollection)]:
+            bars.remove()
+
+
+def backwards(figure: Figure) -> None:
+    """The order along x: of values, or of pictures."""
+    pictures = [axes.images[0] for axes in figure.axes if axes.images and "colorbar" not in axes.get_label()]
+    if len(pictures) > 1:
+        arrays = [picture.get_array() for picture in pictures]
+        for picture, array in zip(pictures, reversed(arrays), strict=True):
+            picture.set_data(array)
+    else:
+        figure.axes[0].invert_xaxis()
+
+
+def turned(figure: Figure) -> None:
+    """What belongs to x at y and the other way about."""
+    for axes in figure.axes:
+        for line in axes.lines:
+            x, y = line.get_data()
+            line.set_data(y, x)
+        for points in (c for c in axes.collections if isinstance(c, PathCollection)):
+            points.set_offsets(np.asarray(points.get_offsets())[:, ::-1])
+
+
+TILED = ("map_recovery", "map_memorized", "agreement_cells", "images_memorized", "images_copies_and_new")
 CHANGES = [
     (higher, "memorized_over_training"), (higher, "losses"), (exchanged, "memorized_over_training"),
     (recoloured, "efficiency_by_copies"), (without_intervals, "memorized_by_params"), (linear, "memorized_by_params"),
+    *((backwards, name) for name in OVERVIEWS),
+    *((recoloured, name) for name in OVERVIEWS if not name.startswith("images")),
+    *((turned, name) for name in OVERVIEWS if name not in TILED),
+    *((without_bars, name) for name in OVERVIEWS if name not in (*TILED, "training_onsets") or name == "map_recovery"),
+    (without_intervals, "training_onsets"), (without_bars, "training_onsets"),
 ]  # fmt: skip
 
 

@@ -4,16 +4,22 @@ Contrast: WCAG 2.2, 1.4.11. Simulation: Machado, Oliveira & Fernandes 2009, seve
 Euclidean in CIELAB (D65), where 2.3 is just noticeable side by side.
 """
 
+import re
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgb
+from matplotlib import colormaps
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
+from analysis.pages import page
+from analysis.pictures.intervention_plot import PANELS
+from analysis.pictures.rate_map_plot import LINES, SHADES
 from analysis.pictures.scales import study_scale
 from analysis.plots import LOSSES, Ordered
 from tests.analysis.pictures.drawn_study import drawn_figures
@@ -35,8 +41,13 @@ def linear(color) -> np.ndarray:
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
 
 
+def contrast(one, other) -> float:
+    low, high = sorted(float(TO_XYZ[1] @ linear(color)) + 0.05 for color in (one, other))
+    return high / low
+
+
 def contrast_to_white(color) -> float:
-    return 1.05 / (float(TO_XYZ[1] @ linear(color)) + 0.05)
+    return contrast(color, "white")
 
 
 def lab(color, reader: str = "usual") -> np.ndarray:
@@ -53,6 +64,9 @@ def test_the_yardsticks_are_right():
         np.testing.assert_allclose(lab("#808080", reader), lab("#808080"), atol=0.05)
 
 
+PHOTOGRAPHS = ("gallery", "prompts", "images_memorized", "images_copies_and_new", "agreement_cells")  # no lines
+
+
 def entries(figure, title: str) -> dict[str, tuple]:
     """Legend label -> colour and marker of the entries under `title`."""
     found = {}
@@ -66,16 +80,32 @@ def entries(figure, title: str) -> dict[str, tuple]:
     return found
 
 
-def drawn_lines(figure) -> list:
-    """Colours of lines, markers and bars that carry data or a reference: not the grid, nor faint single runs."""
-    colors = []
+def on_white(color, alpha: float | None = None) -> tuple:
+    red_green_blue, a = np.array(to_rgb(color)), to_rgba(color, alpha)[3]
+    return tuple(a * red_green_blue + (1 - a))
+
+
+def drawn_marks(figure) -> list[list]:
+    """Of lines, markers, bars and arrows that carry data or a reference the colours: of a marker, face and edge.
+
+    Not the grid, nor faint single runs, nor bands, whose middle is a line.
+    """
+    marks = []
     for axes in figure.axes:
         for line in axes.lines:
-            if line.get_alpha() in (None, 1):
-                colors.append(line.get_color())
-        for bars in (c for c in axes.collections if isinstance(c, LineCollection)):
-            colors += [tuple(color[:3]) for color in bars.get_color()]
-    return colors
+            if (line.get_alpha() or 1) < 0.5:
+                continue  # a single run, faint behind the mean
+            edge = line.get_markeredgecolor() if line.get_marker() not in ("None", None) else line.get_color()
+            marks.append([on_white(color, line.get_alpha()) for color in (line.get_color(), edge)])
+        for drawn in axes.collections:
+            if isinstance(drawn, LineCollection):
+                marks += [[on_white(color)] for color in drawn.get_color()]
+            elif isinstance(drawn, PathCollection):
+                faces, edges = drawn.get_facecolor(), drawn.get_edgecolor()
+                count = max(len(faces), len(edges))
+                marks += [[on_white(some[k % len(some)]) for some in (faces, edges) if len(some)] for k in range(count)]
+        marks += [[on_white(t.arrow_patch.get_edgecolor())] for t in axes.texts if getattr(t, "arrow_patch", None)]
+    return marks
 
 
 def test_a_value_has_one_colour_in_all_figures(study, fits):
@@ -93,10 +123,32 @@ def test_a_value_has_one_colour_in_all_figures(study, fits):
     assert copies == [to_rgb(study_scale(study, "copies").color(32))] * 2
 
 
-def test_every_line_stands_out_from_white(plain_figures):
-    for name, figure in plain_figures.items():
-        for color in drawn_lines(figure.figure):
-            assert contrast_to_white(color) >= 3, (name, color)
+def test_every_mark_stands_out_from_white(plain_figures, overviews):
+    """The page sets figures upon white in its dark version too (test below): one contrast is enough."""
+    for name, figure in (plain_figures | overviews).items():
+        marks = drawn_marks(figure.figure)
+        assert marks or name in PHOTOGRAPHS, name
+        for colors in marks:
+            assert max(map(contrast_to_white, colors)) >= 3, (name, colors)
+
+
+def test_figures_stand_upon_white_in_the_dark_too():
+    style = (Path(page.__file__).parent / "report.css").read_text()
+    assert re.findall(r"\.plot \{[^}]*background: ([^;]*);", style) == ["#fff"]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_the_lines_of_a_map_and_the_panels_of_interventions_are_told_apart(reader):
+    for colors in ([color for color, _ in LINES.values()], [color for _, color, _ in PANELS.values()]):
+        seen = [lab(color, reader) for color in colors]
+        assert min(np.linalg.norm(a - b) for a, b in combinations(seen, 2)) > 15
+
+
+def test_a_boundary_stands_out_from_the_tiles_it_runs_over():
+    """Those of about its rate: it differs from them, or the white of its edge does."""
+    for rate, (color, _) in LINES.items():
+        for shade in colormaps["cividis"](SHADES(np.clip(rate * 2.0 ** np.arange(-2, 3), 0, 1))):
+            assert max(contrast(color, shade[:3]), contrast("white", shade[:3])) >= 3, (color, shade)
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -58,20 +58,24 @@ def _huber(delta: float) -> Callable[..., Terms]:
     return terms
 
 
-def _beta_binomial(m: Array, y: Array, trials: Array, c: Array) -> Terms:
-    """-ln P of y of n, mean f = expit(m) and overdispersion c; exact derivatives in m and c."""
+def _beta_binomial(m: Array, y: Array, trials: Array, c: Array, setting: Array | None = None) -> Terms:
+    """-ln P of y of n, mean f = expit(m) and overdispersion c; exact derivatives in m and c.
+
+    `setting` [n]: where in the last axis of m each row's mean stands; None: every row has its own.
+    """
+    own = np.arange(len(y)) if setting is None else setting
     f, g = np.maximum(expit(m), 1e-150), np.maximum(expit(-m), 1e-150)  # their squares stay above 0
     tiny = np.asarray(c) < BINOMIAL_BELOW
     if tiny.all():
-        chosen = _binomial_limit(m, f, g, y, trials)
+        chosen = _binomial_limit(*(np.take(part, own, axis=-1) for part in (m, f, g)), y, trials)
     elif not tiny.any():
-        chosen = _beta_binomial_above(f, g, y, trials, c)
+        chosen = _beta_binomial_above(f, g, y, trials, c, own)
     else:
-        plain = _binomial_limit(m, f, g, y, trials)
-        mixed = _beta_binomial_above(f, g, y, trials, np.where(tiny, 0.5, c))
+        plain = _binomial_limit(*(np.take(part, own, axis=-1) for part in (m, f, g)), y, trials)
+        mixed = _beta_binomial_above(f, g, y, trials, np.where(tiny, 0.5, c), own)
         chosen = tuple(np.where(tiny, p, q) for p, q in zip(plain, mixed, strict=True))
     value, first, second, in_c, in_cm, in_cc = chosen
-    slope = f * g
+    slope = np.take(f * g, own, axis=-1)
     return Terms(value, first, second, trials * slope / (1 + (trials - 1) * c) + 1e-12 * trials, (in_c, in_cm, in_cc))
 
 
@@ -91,13 +95,16 @@ def _binomial_limit(m: Array, f: Array, g: Array, y: Array, n: Array) -> tuple[A
     return value, n * f - y, n * f * g, -in_t, -in_tm, -(in_tt + 2 * in_t)
 
 
-def _beta_binomial_above(f: Array, g: Array, y: Array, n: Array, c: Array) -> tuple[Array, ...]:
-    """The same for c > 0, by s = (1 - c)/c, alpha = f s, beta = g s; c is one for all rows."""
+def _beta_binomial_above(f: Array, g: Array, y: Array, n: Array, c: Array, own: Array) -> tuple[Array, ...]:
+    """The same for c > 0, by s = (1 - c)/c, alpha = f s, beta = g s; c is one for all, row k has f[..., own[k]]."""
     s = (1 - c) / c
     a, b = f * s, g * s
-    value = -(_ln_choose(n, y) + betaln(y + a, n - y + b) - betaln(a, b))
-    pa, pb = digamma(y + a) - digamma(a), digamma(n - y + b) - digamma(b)
-    qa, qb = trigamma(y + a) - trigamma(a), trigamma(n - y + b) - trigamma(b)
+    # What depends on the mean alone is made once for all rows that share it: these functions are the time of a fit.
+    prior = (betaln(a, b), digamma(a), digamma(b), trigamma(a), trigamma(b))
+    ln_prior, psi_a, psi_b, psi1_a, psi1_b, f, g, a, b = (np.take(part, own, axis=-1) for part in (*prior, f, g, a, b))
+    value = -(_ln_choose(n, y) + betaln(y + a, n - y + b) - ln_prior)
+    pa, pb = digamma(y + a) - psi_a, digamma(n - y + b) - psi_b
+    qa, qb = trigamma(y + a) - psi1_a, trigamma(n - y + b) - psi1_b
     kinds, which = np.unique(n, return_inverse=True)  # rows of equal trials share what depends on them alone
     ps, qs = ((psi(kinds + s) - psi(s))[..., which] for psi in (digamma, trigamma))
     slope = f * g  # df/dm; its derivative is slope (g - f)

@@ -87,19 +87,29 @@ class Problem:
         found = [self._evaluate(u[block], None if weights is None else weights[block]) for block in blocks]
         return found[0] if len(found) == 1 else Slope(*map(np.concatenate, zip(*found, strict=True)))
 
+    @cached_property
+    def _settings(self) -> "Alike":
+        """Rows of equal x: the law is worked out once for all of them."""
+        return alike([self.x[name] for name in self.law.variables])
+
+    @cached_property
+    def _outcomes(self) -> "Alike":
+        """Rows of equal x, successes and trials: so is what the objective makes of them."""
+        return alike([self._settings.place, self.y, self.counted])
+
     def _evaluate(self, u: Array, w: Array | None) -> "Slope":
-        theta, count = self.natural(u), len(self.names)
-        arguments = [self.x[name] for name in self.law.variables] + [theta[:, k : k + 1] for k in range(count)]
+        theta, count, (first, place) = self.natural(u), len(self.names), self._settings
+        arguments = [self.x[name][first] for name in self.law.variables] + [theta[:, k : k + 1] for k in range(count)]
         with np.errstate(all="ignore"):  # what overflows is refused by its value
             m, stretch = self._on_scale(self.law.function(*arguments))
             jacobian = np.empty((len(u), count, len(self.y)))  # rows last: sums over them run along memory
             for k, part in enumerate(self.law.gradient(*arguments)):
-                jacobian[:, k] = part
+                jacobian[:, k] = np.take(part, place, axis=-1) if np.ndim(part) else part
             if self._log.any():
                 jacobian *= np.where(self._log, theta, 1.0)[:, :, None]
             if stretch is not None:
-                jacobian *= stretch[:, None, :]
-            terms = self.objective.terms(m, self.y, self.trials, u[:, count:] if self.objective.nuisance else None)
+                jacobian *= np.take(stretch, place, axis=1)[:, None, :]
+            terms = self._terms(m, u[:, count:])
             if w is not None:
                 nuisance = terms.nuisance and tuple(w * part for part in terms.nuisance)
                 # The stand-in may be the curvature itself: then it is weighted, and summed, once.
@@ -118,6 +128,17 @@ class Problem:
                 hessian = np.block([[hessian, side], [side.transpose(0, 2, 1), corner]])
                 lean = np.block([[lean, 0 * side], [0 * side.transpose(0, 2, 1), np.abs(corner)]])
         return Slope(np.where(np.isfinite(value), value, np.inf), gradient, hessian, lean)
+
+    def _terms(self, m: Array, nuisance: Array) -> Terms:
+        """The objective's terms of every row, of the law on its scale at the settings [m g]."""
+        if not self.objective.nuisance:
+            return self.objective.terms(np.take(m, self._settings.place, axis=1), self.y, self.trials, None)
+        (rows, place), of = self._outcomes, self._settings.place
+        found = self.objective.terms(m, self.y[rows], self.counted[rows], nuisance, of[rows])
+        *parts, extra = found
+        return Terms(
+            *(np.take(part, place, axis=1) for part in parts), tuple(np.take(p, place, axis=1) for p in extra or ())
+        )
 
     def residuals(self, u: Array) -> Array:
         """Observed minus fitted on the objective's scale [n] (on the rate itself for binomial); u [k]."""
@@ -146,6 +167,19 @@ class Problem:
             return (raw, None) if self.law.rate else (logit(raw), 1 / (raw * (1 - raw)))
         y, slope = (expit(raw), expit(raw) * expit(-raw)) if self.law.rate else (raw, None)
         return (np.log(y), (1 if slope is None else slope) / y) if scale == "log" else (y, slope)
+
+
+class Alike(NamedTuple):
+    """Rows that are equal: the first of each kind [g], and the kind of every row [n]."""
+
+    first: Array
+    place: Array
+
+
+def alike(columns: Sequence[Array]) -> Alike:
+    """Of rows [n] told apart by these columns."""
+    _, first, place = np.unique(np.stack(columns, axis=1), axis=0, return_index=True, return_inverse=True)
+    return Alike(first, place.ravel())
 
 
 class Slope(NamedTuple):

@@ -74,12 +74,36 @@ def spread(
 
     NaN where all draws agree: they show no spread, which is no certainty (a bracket of 0 and 1 hides its inside).
     """
-    found = np.array([first_crossing(x, curve, level, reached=reached).ordered for curve in curves])
-    found = np.sort(found[~np.isnan(found)])
-    if not len(found) or found[0] == found[-1]:
+    places = _log_crossings(np.asarray(x, float), np.asarray(curves, float), level, reached)
+    order = np.argsort(places)[: np.count_nonzero(~np.isnan(places))]  # NaN come last
+
+    def at(rank: int) -> float:
+        return first_crossing(x, curves[order[rank]], level, reached=reached).ordered
+
+    if not len(order) or at(0) == at(-1):
         return np.nan, np.nan
-    ends = np.quantile(found, [(1 - coverage) / 2, (1 + coverage) / 2], method="inverted_cdf")
-    return float(ends[0]), float(ends[1])
+    ends = np.quantile(np.arange(len(order)), [(1 - coverage) / 2, (1 + coverage) / 2], method="inverted_cdf")
+    return at(int(ends[0])), at(int(ends[1]))
+
+
+def _log_crossings(x: Array, curves: Array, level: float, reached: bool) -> Array:
+    """ln of `first_crossing(…).ordered` of each curve [draws n], those with points at the same x together."""
+    found = np.full(len(curves), np.nan)
+    patterns, which = np.unique(~np.isnan(curves) & (x > 0), axis=0, return_inverse=True)
+    for k, known in enumerate(patterns):
+        rows = np.flatnonzero(which.ravel() == k)
+        if not known.any():
+            continue
+        order = np.flatnonzero(known)[np.argsort(x[known])]
+        t, y = np.log(x[order]), curves[np.ix_(rows, order)]
+        beyond = y >= level if reached else y > level
+        first = np.argmax(beyond, axis=1)
+        before, each = np.maximum(first - 1, 0), np.arange(len(rows))
+        with np.errstate(divide="ignore", invalid="ignore"):  # where the first point is beyond: not used
+            share = (level - y[each, before]) / (y[each, first] - y[each, before])
+        place = np.where(first == 0, -np.inf, t[before] + share * (t[first] - t[before]))
+        found[rows] = np.where(beyond.any(axis=1), place, np.inf)
+    return found
 
 
 def falling(n: Array, f: Array, weights: Array | float) -> tuple[Array, Array]:

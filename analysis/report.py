@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.command import command_line
-from analysis.pages import page, runs
-from analysis.pages.study import Study, facts, study
+from analysis.pages import page
 from analysis.table import Tables, load
 from scaling import schema
 
 if TYPE_CHECKING:
+    from analysis.pages.study import Study
     from analysis.plots import ReportFigure
 
 DRAWS = 500  # bootstrap draws of a fit
@@ -108,6 +108,8 @@ def write_report(
 
     Data sets are never pooled: each has its own part of the page, with its name before those of its figures.
     """
+    from analysis.pages.study import study  # fits and figures: not for --help or a mistyped option
+
     folder = out / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     parts = list(_by_dataset(tables))
@@ -173,7 +175,10 @@ def _drawn(figure: "ReportFigure", folder: Path) -> page.Html:
     )  # fmt: skip
 
 
-def _page(tables: Tables, names: Sequence[str], studies: Sequence[Study], refresh: int | None) -> str:
+def _page(tables: Tables, names: Sequence[str], studies: Sequence["Study"], refresh: int | None) -> str:
+    from analysis.pages import runs
+    from analysis.pages.study import facts
+
     title, several = "Memorization of diffusion models", len(names) > 1
     contents: list[tuple[str, str]] = []
     live = f"A live page: made {time.strftime('%X')}, again as records arrive." if refresh else ""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import chdtri, expit, fdtri, gammaln, logsumexp, xlog1py, xlogy
 
-from analysis.fitting.problem import Problem
+from analysis.fitting.problem import Alike, Problem, alike
 from analysis.fitting.sandwich import Working, on_scale
 
 Array = np.ndarray
@@ -94,8 +94,10 @@ def _of_counts(problem: Problem, u: Array, run: Array, fitted: float, level: flo
         said = "one row a run: the luck of runs is in the overdispersion; all of it counts as between rows"
         return Scatter(0.0, 0.0, None, float(u[-1]), runs, runs - fitted, said)
 
+    kinds = alike([mean, problem.y, problem.counted])
+
     def loss(tau: float, c: float) -> float:
-        return -counts_log_likelihood(problem.y, problem.counted, mean, run, tau, c)
+        return -counts_log_likelihood(problem.y, problem.counted, mean, run, tau, c, kinds)
 
     bounds = ((0, WIDEST), (0, MOST))
     starts = ((0.5, 0.02), (0.05, max(float(u[-1]), 1e-3)))
@@ -113,9 +115,16 @@ def _of_counts(problem: Problem, u: Array, run: Array, fitted: float, level: flo
     return Scatter(float(tau * grown), float(lo * grown), hi, c, runs, max(runs - fitted, 0.5))
 
 
-def counts_log_likelihood(hits: Array, trials: Array, mean: Array, run: Array, tau: float, c: float) -> float:
-    """ln P of counts [n] in runs `run` [n]: logit mean rates `mean` [n], run luck tau, correlation c within a run."""
-    f = np.clip(expit(typical(mean, tau) + tau * NODES[:, None]), 1e-12, 1 - 1e-12)  # [nodes n]
+def counts_log_likelihood(
+    hits: Array, trials: Array, mean: Array, run: Array, tau: float, c: float, kinds: Alike | None = None
+) -> float:
+    """ln P of counts [n] in runs `run` [n]: logit mean rates `mean` [n], run luck tau, correlation c within a run.
+
+    `kinds`: which rows have equal mean, hits and trials, where it is known already.
+    """
+    first, place = kinds or alike([mean, hits, trials])
+    hits, trials = hits[first], trials[first]
+    f = np.clip(expit(typical(mean, tau)[first] + tau * NODES[:, None]), 1e-12, 1 - 1e-12)  # [nodes kinds]
     terms = xlogy(hits, f) + xlog1py(trials - hits, -f)
     if c > PLAIN:
         a, b = f * (1 - c) / c, (1 - f) * (1 - c) / c
@@ -123,8 +132,8 @@ def counts_log_likelihood(hits: Array, trials: Array, mean: Array, run: Array, t
         terms = gammaln(hits + a) + gammaln(trials - hits + b) - gammaln(a) - gammaln(b) + ends
     terms += gammaln(trials + 1) - gammaln(hits + 1) - gammaln(trials - hits + 1)
     order = np.argsort(run, kind="stable")
-    first = np.flatnonzero(np.diff(run[order], prepend=-1))
-    by_run = np.add.reduceat(terms[:, order], first, axis=1)
+    starts = np.flatnonzero(np.diff(run[order], prepend=-1))
+    by_run = np.add.reduceat(np.take(terms, place, axis=1)[:, order], starts, axis=1)
     return float(np.sum(logsumexp(by_run, axis=0, b=WEIGHTS[:, None])))
 
 

@@ -101,7 +101,7 @@ def _log_crossings(x: Array, curves: Array, level: float, reached: bool) -> Arra
         before, each = np.maximum(first - 1, 0), np.arange(len(rows))
         with np.errstate(divide="ignore", invalid="ignore"):  # where the first point is beyond: not used
             share = (level - y[each, before]) / (y[each, first] - y[each, before])
-        place = np.where(first == 0, -np.inf, t[before] + share * (t[first] - t[before]))
+            place = np.where(first == 0, -np.inf, t[before] + share * (t[first] - t[before]))
         found[rows] = np.where(beyond.any(axis=1), place, np.inf)
     return found
 

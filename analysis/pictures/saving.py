@@ -76,6 +76,10 @@ def mark_positions(figure: ReportFigure) -> list[Place]:
 
 def _lay_out(figure: "Figure") -> None:
     """Give the axes their places, for good: each format would measure text a little differently."""
+    from matplotlib.layout_engine import PlaceHolderLayoutEngine
+
+    if isinstance(figure.get_layout_engine(), PlaceHolderLayoutEngine):
+        return  # they have them
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
 

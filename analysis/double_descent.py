@@ -16,6 +16,7 @@ from analysis.condition import holds, repeated_rows
 from analysis.descent.noise import Given, Noise, Replicates, blocks
 from analysis.descent.overfitting import along, malign_overfitting
 from analysis.descent.verdict import FEWEST_X, Question, Verdict, judged, unjudged
+from analysis.words import several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -89,7 +90,7 @@ def _verdict(part: Mapping[str, Array], ids: Array | None, question: Question, n
     whole = np.all([~np.isnan(values) for values in needed], axis=0)
     if ids is not None:
         whole &= np.array([label is not None and label == label for label in ids], bool)
-    notes = [f"{np.sum(~whole)} rows left out: a value is missing"] if not whole.all() else []
+    notes = [f"{several(np.sum(~whole), 'row')} left out: a value is missing"] if not whole.all() else []
     part = {name: values[whole] for name, values in part.items()}
     x, place = np.unique(part["x"], return_inverse=True)
     table, runs, averaged = _by_replicate(part["y"], place, ids[whole] if ids is not None else None, len(x))

@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
+from analysis.words import count_label
+
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
@@ -69,14 +71,6 @@ class Ordered:
 
     def marker(self, value: float) -> str:
         return MARKERS[self.values.index(value) % len(MARKERS)]
-
-
-def count_label(value: float) -> str:
-    """12 -> 12, 40489 -> 40 k, 1423729 -> 1.4 M."""
-    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if value >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:g}"
 
 
 def ticks_apart(values: Iterable[float], share: float) -> list[float]:

@@ -32,7 +32,7 @@ SCALING = {
     8: {"audit"},
 }
 ANALYSIS = {
-    0: {"columns"},
+    0: {"columns", "words"},
     1: {"table", "rates", "command", "formulas", "descent", "plots"},
     2: {"laws", "condition", "boundary", "per_image", "bits", "emission", "richness"},
     3: {"fitting", "double_descent", "pareto", "lira"},

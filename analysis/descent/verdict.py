@@ -21,6 +21,7 @@ from analysis.descent.shape import (
     second_descent,
     valley,
 )
+from analysis.words import amount, p_value
 
 Array = np.ndarray
 FEWEST_X = 5
@@ -88,18 +89,22 @@ def judged(noise: Noise, size: tuple[int, int], question: Question) -> Verdict:
     if window is not None and low is not None:
         sure = confirm(noise, window, low, level=question.level)
         p, lo = sure.p_value, max(0.0, sure.lo)
-        tested = f"window above valley p = {sure.above_valley:.2g}, above the last point p = {sure.above_end:.2g}"
+        tested = f"window above valley {p_value(sure.above_valley)}, above the last point {p_value(sure.above_end)}"
     else:
         rng = np.random.default_rng(question.seed)
         found_t = search(noise, draws=question.draws, level=question.level, rng=rng)
         p, lo = found_t.p_value, prominence_lower(noise, found_t.critical)
-        tested = f"T = {found_t.statistic:.2f}, p = {p:.2g} under the least favourable valley"
+        tested = (
+            f"{p_value(p)} (T = {found_t.statistic:.2f}) for so large a rise from noise alone, on the curve without a "
+            f"rise that makes it likeliest"
+        )
     found, hi = peak(y, window), prominence_upper(noise, question.level)
     open_reasons = _open(noise, hi, question)
     verdict = "present" if p < alpha else "cannot_tell" if open_reasons else "absent"
     said = [tested, noise.said]
     if verdict == "absent":
-        said.insert(0, f"any peak is lower than {hi:.3g}, under {100 * MARGIN:g} % of the valley's range")
+        small = f"any peak is lower than {amount(hi)}, under {100 * MARGIN:g} % of the curve's fall"
+        said.insert(0, small if hi > 0 else "the interval of a peak's height holds no rise at all")
     elif verdict == "cannot_tell":
         said.insert(0, "no second fall is shown, nor excluded: " + "; ".join(open_reasons))
     shape: dict[str, Any] = {
@@ -141,25 +146,25 @@ def _open(noise: Noise, hi: float, question: Question) -> list[str]:
     margin, reasons = MARGIN * span, []
     if not hi < margin:
         reasons.append(
-            f"a peak of up to {hi:.3g} is possible, more than {100 * MARGIN:g} % of the valley's range {span:.3g}"
+            f"a peak of up to {hi:.3g} is possible, more than {100 * MARGIN:g} % of the curve's fall, {span:.3g}"
         )
     if question.predicted:
         # Theory says where a peak would be: an end that rises or falls matters only if x stops short of that.
         if not (x[0] <= question.predicted / 4 and x[-1] >= question.predicted * 4):
             reasons.append(
-                f"x from {x[0]:g} to {x[-1]:g} does not cover a quarter to four times the predicted "
-                f"{question.predicted:g}"
+                f"x from {amount(x[0])} to {amount(x[-1])} does not cover a quarter to four times the predicted "
+                f"{amount(question.predicted)}"
             )
         return reasons
     if y[-1] - y[-2] > margin:
-        reasons.append(f"the curve still rises at its end: a peak may lie beyond x = {x[-1]:g}")
+        reasons.append(f"the curve still rises at its end: a peak may lie beyond x = {amount(x[-1])}")
     # Every learning curve falls at first, the steeper the earlier; from a peak it falls slowly first.
     u = np.log(x[:3]) if x[0] > 0 else x[:3]
     steepening = np.zeros(len(x))
     steepening[:3] = np.array([-1, 1, 0]) / (u[1] - u[0]) + np.array([0, 1, -1]) / (u[2] - u[1])
     faster, s, df = noise.contrast(steepening)
     if y[0] - y[1] > margin and faster > s * stdtrit(df, question.level):
-        reasons.append(f"the curve falls at its beginning as from a peak before x = {x[0]:g}")
+        reasons.append(f"the curve falls at its beginning as from a peak before x = {amount(x[0])}")
     return reasons
 
 
@@ -174,5 +179,5 @@ def _against(predicted: float, at: float, lo: float, hi: float) -> str:
     inside = "inside" if lo <= predicted <= hi else "outside"
     return (
         f"peak at {at / predicted:.3g} ({lo / predicted:.3g} to {hi / predicted:.3g}) times the predicted "
-        f"{predicted:g}, which lies {inside} the peak's interval"
+        f"{amount(predicted)}, which lies {inside} the peak's interval"
     )

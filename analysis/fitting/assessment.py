@@ -11,6 +11,7 @@ from analysis.fitting.profile import profile_intervals
 from analysis.fitting.result import Estimate, FitResult, Status
 from analysis.fitting.search import Minimum
 from analysis.fitting.separation import firth_logistic
+from analysis.words import several
 
 Array = np.ndarray
 
@@ -90,7 +91,9 @@ def _status(
     collinear = collinearity(problem)
     unknown = [name for name, found in params.items() if not found.identifiable]
     if n == free and problem.objective.kind != "binomial":
-        return Status.NOT_IDENTIFIABLE, [f"{n} rows and {free} parameters of {formula} leave no residual: no interval"]
+        return Status.NOT_IDENTIFIABLE, [
+            f"{several(n, 'row')} and {several(free, 'parameter')} of {formula} leave no residual: no interval"
+        ]
     if collinear:
         return Status.NOT_IDENTIFIABLE, [collinear]
     if resting:

@@ -12,6 +12,7 @@ from analysis.fitting.search import descend, lowest, polish
 from analysis.fitting.separation import open_sides
 from analysis.fitting.starts import prepared, starting_points
 from analysis.laws import Law
+from analysis.words import several
 
 Array = np.ndarray
 REDONE = 4  # times a fit begins anew because its own profile found a lower point
@@ -47,7 +48,9 @@ def fit(
     n, free = len(problem.y), int(np.sum(problem.free[: len(problem.names)]))
     if n < max(free, 1):
         notes.insert(
-            0, f"{n} rows cannot determine the {free} parameters of {law.formula}: add rows, or fix parameters"
+            0,
+            f"{several(n, 'row')} cannot determine the {several(free, 'parameter')} of {law.formula}: add "
+            f"rows, or fix parameters",
         )
         unknown = {k: Estimate(dict(problem.fixed).get(k), identifiable=k in problem.fixed) for k in problem.names}
         return FitResult(problem, level, n, None, unknown, Status.NOT_IDENTIFIABLE, "; ".join(notes))

@@ -3,16 +3,9 @@
 import numpy as np
 
 from analysis.fitting.result import Estimate
+from analysis.words import percent as percent
 
 GROUPED = 1_000, 1_000_000  # from here to below there, numbers stand as whole groups: 15 300, not 1.53e+04
-
-
-def percent(share: float) -> str:
-    """0.0034 -> 0.34 %."""
-    if not np.isfinite(share):
-        return "–"
-    size = 100 * share
-    return f"{size:.0f} %" if size >= 10 or size == 0 else f"{size:.1f} %" if size >= 1 else f"{size:.2g} %"
 
 
 def number(value: float | None, digits: int = 3) -> str:

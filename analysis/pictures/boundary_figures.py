@@ -39,7 +39,7 @@ def boundaries(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fig
     if (tables.evals["holdout_loss"].notna() & (tables.evals["images_seen"] > 0)).any():
         lowest = at_holdout_minimum(tables.evals)
         falling = int((~lowest["holdout_min_inside"]).sum())
-        said = f" ({falling} of {len(lowest)} runs still fall at their end)" if falling else ""
+        said = f" ({falling} of {said_runs(len(lowest))} still falling at the end)" if falling else ""
         asked.insert(
             0, ("boundary_holdout_minimum", "holdout_loss", f"at each run's lowest hold-out loss{said}", lowest)
         )
@@ -171,7 +171,7 @@ def _figure(
     stay = int((on_front["membership"] >= 0.9).sum())
     bars = "runs' scatter or measurement" if cells else "measurement"
     said = _guest_words(guests) if guests else _ways_words(arrows)
-    exact = f" {study.n_exact} runs tell no error of {SHORT[column]} and count as exact." if study.n_exact else ""
+    exact = f" {said_runs(study.n_exact)} without an error of {SHORT[column]}, taken as exact." if study.n_exact else ""
     caption = (
         f"{study.what.capitalize()} against {SHORT[column]} {when}; lower is better in both. Step line: the "
         f"{len(on_front)} of {len(points)} {kind} that no other dominates, {stay} of which stay so in 90 % of {DRAWS} "

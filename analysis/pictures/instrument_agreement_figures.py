@@ -76,7 +76,7 @@ def _rank_agreement(evals: "DataFrame", level: float) -> ReportFigure | str:
         f"each is "
         f"turned so that more is more memorized. Bold: the {100 * level:g} % interval excludes 0; without any relation "
         f"values scatter by ± {noise:.2f}. Size and copies drive all instruments: agreement over cells is no agreement "
-        f"about images. n = {n} cells, {len(runs)} runs."
+        f"about images. n = {n} cells, {said_runs(len(runs))}."
     )
     least = known.loc[known["value"].idxmin()]
     alt = (
@@ -109,7 +109,7 @@ def _beside_null(evals: "DataFrame", params: Ordered, level: float) -> ReportFig
     caption = (
         f"Every instrument that counts, a dot a cell at its last evaluation (counts of its runs added; Wilson's "
         f"{100 * level:g} % of counts), beside its null on held-out images and, where it has one, the ideal denoiser's "
-        f"ceiling. At its null an instrument shows no memorization.{thinned} n = {last['run_id'].nunique()} runs."
+        f"ceiling. At its null an instrument shows no memorization.{thinned} n = {said_runs(last['run_id'].nunique())}."
     )
     known = readings[readings["null"].notna()]
     above = known[known["lo"] > known["null"]].groupby("instrument").size()

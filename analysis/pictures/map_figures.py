@@ -98,7 +98,7 @@ def _map(
     per = f"n = {n.min()} a tile" if n.nunique() == 1 else f"n = {n.min()} to {n.max()} a tile"
     caption = (
         f"{what.capitalize()}, in percent, over model size and {of_y}. {_line_words(lines, level)} White: no run. "
-        f"n = {rows['run_id'].nunique()} runs{setting}, {per}."
+        f"n = {said_runs(rows['run_id'].nunique())}{setting}, {per}."
     )
     low, high = cells.loc[cells["rate"].idxmin()], cells.loc[cells["rate"].idxmax()]
     alt = (

@@ -53,7 +53,7 @@ def training(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figur
         f"bar: "
         f"the evaluations around it) and to memorize ({100 * EPS:g} % of samples; bar: {100 * level:g} % of redrawn "
         f"samples, or the evaluations around it). Arrow: open to that side, as where a run ended first. "
-        f"Shown: {len(cells)} of {several} cells{setting}. n = {runs} runs."
+        f"Shown: {len(cells)} of {several} cells{setting}. n = {said_runs(runs)}."
     )
     data = pandas.concat([one.assign(cell_id=cell) for one, cell in zip(curves, cells, strict=True)])
     told = pandas.concat([one.assign(cell_id=cell) for one, cell in zip(strips, cells, strict=True)])

@@ -13,6 +13,7 @@ from analysis.questions.answer import Answer, CannotTell, not_answerable, senten
 from analysis.questions.observations import check_point, named, observations
 from analysis.questions.surface import FEWEST_RUNS, stretched, usable_variables
 from analysis.table import Tables
+from analysis.words import percent, several
 
 Array = np.ndarray
 UNIT = "change of ln n_extracted per unit of ln params"
@@ -32,7 +33,7 @@ def absolute_vs_fraction(
         observed = observations(tables, "cell", evaluation)
         frame, notes = observed.frame, list(observed.notes)
         keep = frame["n_extracted"].notna().to_numpy(bool, copy=True)
-        notes.append(f"{int(np.sum(~keep))} runs have no n_extracted and were left out" if not keep.all() else "")
+        notes.append(f"{several(int(np.sum(~keep)), 'run')} without n_extracted left out" if not keep.all() else "")
         for name, value in at.items():
             if name not in observed.x:
                 raise CannotTell(f"{name} was not recorded")
@@ -46,7 +47,8 @@ def absolute_vs_fraction(
         )
         keep &= observed.trials == budget
         if keep.sum() < FEWEST_RUNS:
-            raise CannotTell(f"{keep.sum()} runs at {named(at) or 'this setting'}: it takes {FEWEST_RUNS} or more")
+            said = f"{several(keep.sum(), 'run')} at {named(at) or 'this setting'}: it takes {FEWEST_RUNS} or more"
+            raise CannotTell(said)
         names, said = usable_variables({name: values[keep] for name, values in observed.x.items()}, "params")
         notes, run = notes + said, observed.cluster[0][keep]
         logs = np.stack([np.log(observed.x[name][keep]) for name in names], axis=1)
@@ -63,12 +65,12 @@ def absolute_vs_fraction(
         rows.append({"slope_of_ln": what, "value": best, "lo": float(lo), "hi": float(hi), "n": len(amount)})
     others = ", ".join(names[1:])
     why = sentences(
-        f"per factor e of params the amount changes by {_signed(rows[0])} and the fraction by {_signed(rows[1])} in ln",
-        _verdict(rows), f"{others} held fixed as covariates" if others else "nothing else varies",
-        f"the mean share memorized is {share.sum() / (budget * len(share)):.2g}: near 1 a slope must flatten"
+        f"the amount grows as params to the power {_signed(rows[0])}, the fraction to the power {_signed(rows[1])}",
+        _verdict(rows), f"{others} held fixed" if others else "nothing else varies",
+        f"the mean share memorized is {percent(share.sum() / (budget * len(share)))}: near 100 % a slope must flatten"
         if share.sum() > NEARLY_ALL * budget * len(share) else "",
         f"n_extracted depends on the {budget:g} samples drawn and is bounded by n_unique",
-        f"{len(amount)} runs, interval by resampling each {observed.cluster[1]} ({groups})", *notes,
+        f"{several(len(amount), 'run')}, interval by resampling each {observed.cluster[1]} ({groups})", *notes,
     )  # fmt: skip
     return Answer("absolute_vs_fraction", True, float(rows[0]["value"]), rows[0]["lo"], rows[0]["hi"], level, UNIT,
                   False, why, rows)  # fmt: skip

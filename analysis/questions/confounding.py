@@ -13,6 +13,7 @@ from analysis.questions.answer import Answer, not_answerable, plain, sentences
 from analysis.questions.comparable import expanded, logit_rate, rows_at
 from analysis.summary import holdout_minima
 from analysis.table import Tables
+from analysis.words import several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -115,22 +116,26 @@ def confounding(tables: Tables, *, rate: float, at: Mapping[str, float], level: 
     if main is None:
         return not_answerable("confounding", sentences(*notes), level=level, unit=UNIT, rows=rows)
     if main["r_xy"] is None:
-        why = f"over {main['n']} runs at their hold-out minima memorization or hold-out loss does not vary"
+        why = f"over {several(main['n'], 'run')} at their hold-out minima memorization or hold-out loss does not vary"
         return not_answerable("confounding", sentences(why, *notes), level=level, unit=UNIT, rows=rows)
     if main["share"] is None:
         why = (
-            f"the correlation over {main['n']} runs is {main['r_xy']:.2g} ({main['r_lo']:.2g} to {main['r_hi']:.2g}): "
+            f"the correlation over {several(main['n'], 'run')} is {main['r_xy']:.2g} ({main['r_lo']:.2g} to "
+            f"{main['r_hi']:.2g}): "
             f"not told apart from 0, so there is nothing to take a share of; more runs would tell"
         )
         return not_answerable("confounding", sentences(why, *notes), level=level, unit=UNIT, rows=rows)
     why = sentences(
-        f"over {main['n']} runs at their hold-out minima r = {main['r_xy']:.2g}; with ln params taken out "
-        f"{main['partial']:.2g} ({main['partial_lo']:.2g} to {main['partial_hi']:.2g})",
+        f"over {several(main['n'], 'run')}, each at its lowest hold-out loss, memorization and generalization "
+        f"correlate "
+        f"by {main['r_xy']:.2g}, and by {main['partial']:.2g} among models of one size ({main['partial_lo']:.2g} to "
+        f"{main['partial_hi']:.2g})",
         "outside [0, 1] is suppression: size works against the correlation, or beyond it"
         if not 0 <= main["share"] <= 1
         else "",
-        f"read as: size -> memorization, size -> generalization, {main['held'] or 'data and length'} held fixed; "
-        "what remains passes by size, in either direction or from a cause not in the table",
+        f"this takes size as a cause of both, {main['held'] or 'data and length'} held fixed; what remains does "
+        f"not come "
+        f"from size: one may drive the other, or a cause not in the table drives both",
         *notes,
     )
     ends = (main["share"], main["share_lo"], main["share_hi"])
@@ -143,11 +148,14 @@ def _of(frame: "DataFrame", where: str, *, level: float, draws: int, seed: int) 
     x = logit_rate(frame["n_memorized"].to_numpy(float), frame["n_generated"].to_numpy(float))
     y, params = -frame["holdout_loss"].to_numpy(float), frame["params"].to_numpy(float)
     known = ~np.isnan(np.column_stack([x, y, params, held])).any(1)
-    lost = f"{where}: {int(np.sum(~known))} runs lack a value and are left out" if not known.all() else ""
+    lost = f"{where}: {several(int(np.sum(~known)), 'run')} left out for want of a value" if not known.all() else ""
     x, y, params, held = x[known], y[known], params[known], held[known]
     sizes = np.unique(params)
     if len(sizes) < 2 or len(x) < held.shape[1] + len(sizes) + SPARE:
-        few = f"{where}: {len(x)} runs of {len(sizes)} sizes are too few with {len(names)} things held fixed"
+        few = (
+            f"{where}: {several(len(x), 'run')} of {several(len(sizes), 'size')} are too few with "
+            f"{several(len(names), 'thing')} held fixed"
+        )
         return [], sentences(few, lost)
     factor = (params[:, None] == sizes).astype(float)
     rows = []

@@ -20,6 +20,7 @@ from analysis.onsets.run_setting import constant_rate
 from analysis.questions.answer import Answer, not_answerable, plain, sentences
 from analysis.questions.comparable import rows_at
 from analysis.table import Tables
+from analysis.words import p_value, several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -84,7 +85,10 @@ def exchange_rate(
     a, b = (float(result.minimum[k]) for k in places)
     quantile = float(stdtrit(max(groups - result.free, 1), (1 + level) / 2))
     lo, hi, message = fieller(a, b, covariance[np.ix_(places, places)], quantile)
-    few = f"{groups} clusters for {result.free} parameters: the interval rests on Student's t with 1 degree of freedom"
+    few = (
+        f"{several(groups, 'run')} for {several(result.free, 'parameter')}: the interval rests on Student's t with 1 "
+        f"degree of freedom; train more runs"
+    )
     return Exchange(a / b, lo, hi, groups, sentences(message, few if groups <= result.free else ""))
 
 
@@ -101,7 +105,10 @@ def exchange(tables: Tables, *, rate: float, at: Mapping[str, float], level: flo
         )
     names, condition, dropped = _told_apart(rows)
     if condition > LARGEST_CONDITION:
-        why = f"copies and images_seen move together: condition number {condition:.3g} > {LARGEST_CONDITION:g}"
+        why = (
+            f"copies and images_seen move together (condition number {condition:.3g} > {LARGEST_CONDITION:g}): "
+            f"neither's own effect can be told; train the same copies for several lengths"
+        )
         return not_answerable("exchange", sentences(why, notes), level=level, unit=UNIT)
     columns = {name: rows[name].to_numpy(float) for name in names}
     columns["exposure"] = columns["copies"] * columns["images_seen"]
@@ -120,11 +127,15 @@ def exchange(tables: Tables, *, rate: float, at: Mapping[str, float], level: flo
     ratio = max(2 * (pure.lowest - free.lowest), 0.0)
     held = (found.lo is None or found.lo <= 1) and (found.hi is None or found.hi >= 1)
     why = sentences(
-        f"copies count {found.chi:.3g} times as much as time on a log scale; {free.n} strata of {found.clusters} runs",
-        "chi = 1, exposures alone, is " + ("not rejected" if held else "rejected") + f" by the {level:.0%} interval",
-        f"likelihood ratio {ratio:.3g}, p {chdtrc(1, ratio):.2g}, if rows of one run were independent",
-        f"condition number {condition:.3g} of ln {', ln '.join(names)}",
-        f"left out, moving with the others: {', '.join(dropped)}" if dropped else "",
+        f"doubling the copies does what {2**found.chi:.3g} times the training does (chi = {found.chi:.3g}); "
+        f"{several(free.n, 'row')} of strata, {several(found.clusters, 'run')}",
+        "chi = 1, exposures alone, is "
+        + ("not rejected" if held else "rejected")
+        + f" by the {100 * level:g} % interval",
+        f"likelihood ratio {ratio:.3g}, {p_value(chdtrc(1, ratio))}, if rows of one run were independent",
+        f"{', '.join(names)} can be told apart (condition number {condition:.3g}; above {LARGEST_CONDITION:g} "
+        f"they could not)",
+        f"without a term of its own, since it moves with the others: {', '.join(dropped)}" if dropped else "",
         found.message,
         notes,
     )
@@ -139,8 +150,11 @@ def _rows(tables: Tables, at: Mapping[str, float]) -> tuple["DataFrame", str]:
     known = steady[steady["n_basin_recovered"].notna() & (steady["n_basin"] > 0)]
     decaying = evals["run_id"].nunique() - constant_rate(evals)["run_id"].nunique()
     return known, sentences(
-        f"{len(steady) - len(known)} strata lack n_basin or n_basin_recovered" if len(known) < len(steady) else "",
-        f"{decaying} runs with a decaying learning rate are left out: their evaluations are no runs of that length"
+        f"left out without n_basin or n_basin_recovered: {several(len(steady) - len(known), 'row')} of strata"
+        if len(known) < len(steady)
+        else "",
+        f"{several(decaying, 'run')} with a decaying learning rate left out: their evaluations are no runs of "
+        f"that length"
         if decaying
         else "",
     )

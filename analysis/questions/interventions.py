@@ -16,6 +16,7 @@ from analysis.questions.comparable import Mean, clustered_mean, logit_rate, repl
 from analysis.questions.matched import Curve, curves, pair
 from analysis.summary import holdout_minima
 from analysis.table import Tables
+from analysis.words import several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -101,7 +102,7 @@ def interventions(
     unpaired = [change for change, pairs in found.items() if not pairs]
     notes = sentences(
         f"no seed and images_seen in common with the base: {', '.join(unpaired)}" if unpaired else "",
-        f"{combined} configurations only add to another's changes and are left out" if combined else "",
+        f"{several(combined, 'configuration')} left out: only more added to another's changes" if combined else "",
     )
     if not changed or not rows or rows[0]["benefit"] is None:
         lacking = "no change shares seed, images_seen and counts with the base" if changed else "nothing is changed"

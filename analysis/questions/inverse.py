@@ -17,6 +17,7 @@ from analysis.questions.luck import attenuation, run_luck
 from analysis.questions.observations import check_point, named, observations
 from analysis.questions.surface import Competitor, Surface, logit_at, straight, stretched, surface
 from analysis.table import Tables
+from analysis.words import amount
 
 Array = np.ndarray
 NEW_RUNS = 0.9
@@ -35,13 +36,13 @@ class Inverse(NamedTuple):
 
 
 INVERSES = {
-    "max_copies": Inverse("copies", "stratum", True, 1, "copies", "at most {0} copies keep the mean rate below {1:.3g}",
+    "max_copies": Inverse("copies", "stratum", True, 1, "copies", "at most {0} copies keep the mean rate below {1}",
                           "already at one copy the mean rate is above it"),
     "min_unique": Inverse("n_unique", "cell", False, 2, "unique images",
-                          "from {0} unique images on the mean rate is below {1:.3g}",
+                          "from {0} unique images on the mean rate is below {1}",
                           "at any number of unique images the mean rate is below it"),
     "max_params": Inverse("params", "cell", True, 1, "parameters",
-                          "up to {0} parameters the mean rate is below {1:.3g}",
+                          "up to {0} parameters the mean rate is below {1}",
                           "at any size the mean rate is above it"),
 }  # fmt: skip
 
@@ -89,16 +90,19 @@ def crossing_answer(
     where = f"at {named(point, medians)}" if point else ""
     rest = sentences(where, found.said(observed.cluster[1]), _spread(rows))
     if value < asked.least:
-        why = (f"{asked.below_least} ({where + ', ' if where else ''}the law crosses {rate:.3g} at {value:.3g} "
-               f"{asked.unit}, {level:.0%} interval {_end(lo)} to {_end(hi)})")  # fmt: skip
+        why = (f"{asked.below_least} ({where + ', ' if where else ''}the law crosses {100 * rate:g} % at "
+               f"{amount(value)} "
+               f"{asked.unit}, {100 * level:g} % interval {amount(lo)} to {amount(hi)})")  # fmt: skip
         return not_answerable(question, sentences(why, rest), level=level, unit=asked.unit, rows=rows)
     beyond = found.outside(asked.variable, value)
     known = observed.x[asked.variable]
     why = sentences(
-        asked.limit.format(_whole(value, asked.rising), rate) + f" ({level:.0%} interval {_end(lo)} to {_end(hi)})",
+        asked.limit.format(_whole(value, asked.rising), f"{100 * rate:g} %")
+        + f" ({100 * level:g} % interval {amount(lo)} to {amount(hi)})",
         f"the lower end lies below {asked.least:g}: {asked.below_least} is not ruled out"
         if lo is not None and lo < asked.least else "",
-        f"extrapolated: the runs have {asked.variable} {known.min():g} to {known.max():g}" if beyond else "",
+        f"extrapolated: the runs have {asked.variable} {amount(known.min())} to "
+        f"{amount(known.max())}" if beyond else "",
         "extrapolated: --at lies outside the runs" if outside else "",
         _never(observed.hits / observed.trials, rate), rest,
     )  # fmt: skip
@@ -129,7 +133,7 @@ class Crossing:
         """Raises CannotTell where f does not surely rise (fall) along the variable."""
         slope, lo, hi = self.slope(level)
         scale = "ln(-ln(1 - f))" if self.found.result.law.name == "exposure" else "logit f"
-        said = (f"{scale} changes by {slope:.3g} ({level:.0%} interval {lo:.3g} to {hi:.3g}) per unit of "
+        said = (f"{scale} changes by {slope:.3g} ({100 * level:g} % interval {lo:.3g} to {hi:.3g}) per unit of "
                 f"ln {self.variable}")  # fmt: skip
         if lo <= 0 <= hi:
             raise CannotTell(f"{said}: no effect is not ruled out, so the crossing may lie anywhere; add levels of "
@@ -159,7 +163,7 @@ class Crossing:
 
         middle = _root(margin, self.centre - REACH, self.centre + REACH)
         if middle is None:
-            raise CannotTell(f"{result.law.formula} does not reach the rate {rate:g} at any {self.variable}")
+            raise CannotTell(f"{result.law.formula} does not reach the rate {100 * rate:g} % at any {self.variable}")
         rising = margin(middle + 0.5) > margin(middle - 0.5)
         lo = _root(lambda v: band(v, 1 if rising else 0), middle - REACH, middle)
         hi = _root(lambda v: band(v, 0 if rising else 1), middle, middle + REACH)
@@ -203,7 +207,7 @@ def _other_law(row: dict[str, Any], one: Competitor, crossing: Crossing, rate: f
 
 def _spread(rows: list[dict[str, Any]]) -> str:
     values = [row["value"] for row in rows if "law" in row and row["value"] is not None]
-    return f"the competing laws answer {min(values):.4g} to {max(values):.4g}" if len(values) > 1 else ""
+    return f"the competing laws answer {amount(min(values))} to {amount(max(values))}" if len(values) > 1 else ""
 
 
 def _never(rates: Array, rate: float) -> str:
@@ -213,8 +217,6 @@ def _never(rates: Array, rate: float) -> str:
 
 
 def _whole(value: float, at_most: bool) -> str:
-    return f"{np.floor(value) if at_most else np.ceil(value):.6g}"
-
-
-def _end(value: float | None) -> str:
-    return "no limit" if value is None else f"{value:.4g}"
+    """Rounded to the safe side, from a thousand on in three digits: 125328 -> 126 k, as a maximum 125 k."""
+    step = 10 ** max(np.floor(np.log10(value)) - 2, 0)
+    return amount(step * (np.floor(value / step) if at_most else np.ceil(value / step)))

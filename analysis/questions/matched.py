@@ -21,6 +21,7 @@ from analysis.questions.comparable import (
     state_at_loss,
 )
 from analysis.table import Tables
+from analysis.words import several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -119,16 +120,17 @@ def matched(tables: Tables, *, rate: float, at: Mapping[str, float], level: floa
     pooled = clustered_mean([p.difference for p in good], cluster.ravel(), level=level, draws=draws, seed=seed)
     ratio = np.exp(np.mean([np.log(p.second.params / p.first.params) for p in good]))
     why = sentences(
-        f"mean over {len(good)} pairs of runs in {pooled.clusters} clusters (setting and seed), the larger {ratio:.3g} "
+        f"mean over {several(len(good), 'pair')} of runs of "
+        f"{several(pooled.clusters, 'setting and seed', 'settings and seeds')}, the larger {ratio:.3g} "
         f"times the smaller; each run is read where it first has the worse of the two lowest hold-out losses",
         _coarse(good),
         lost,
     )
     if pooled.lo is None or not np.isfinite(pooled.lo):
         lacking = (
-            "one cluster tells nothing of other seeds"
+            "one setting and seed tells nothing of other seeds: train more seeds"
             if pooled.clusters < 2
-            else "all clusters agree to the last digit, as where nothing is memorized: that is no interval"
+            else "all settings and seeds agree to the last digit, as where nothing is memorized: that is no interval"
         )
         return not_answerable("matched", sentences(lacking, why), level=level, unit=UNIT, rows=rows)
     return Answer("matched", True, pooled.value, plain(pooled.lo), plain(pooled.hi), level, UNIT, False, why, rows)
@@ -181,10 +183,10 @@ def _left_out(evals: "DataFrame", found: list[Curve]) -> str:
     missing = evals["run_id"].nunique() - len(found)
     counts = int(sum(np.isnan(curve.logit).sum() for curve in found))
     return sentences(
-        f"{missing} runs without a hold-out loss are left out" if missing else "",
-        f"{counts} evaluations lack n_memorized or n_generated" if counts else "",
+        f"{several(missing, 'run')} without a hold-out loss left out" if missing else "",
+        f"{several(counts, 'evaluation')} without n_memorized or n_generated" if counts else "",
     )
 
 
 def _unmatched(count: int, total: int) -> str:
-    return f"{count} of {total} pairs cannot be read at one hold-out loss and are left out" if count else ""
+    return f"{count} of {several(total, 'pair')} left out: they cannot be read at one hold-out loss" if count else ""

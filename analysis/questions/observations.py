@@ -17,6 +17,7 @@ from analysis.questions.answer import CannotTell
 from analysis.rates import checked_counts
 from analysis.summary import holdout_minima, last_evaluations
 from analysis.table import Tables
+from analysis.words import amount, several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -93,7 +94,8 @@ def observations(tables: Tables, response: str, evaluation: str = "last") -> Obs
     trained = frame["run_id"].map(evals.set_index("run_id")["train_id"]).fillna(frame["run_id"])
     if trained.nunique() < frame["run_id"].nunique():
         said.append(
-            f"{frame['run_id'].nunique() - trained.nunique()} runs measure the weights of another: drawn together"
+            f"{several(frame['run_id'].nunique() - trained.nunique(), 'run')} measured the weights of another: "
+            f"drawn together"
         )
     cell = frame["cell_id"].where(frame["cell_id"].notna(), frame["run_id"].astype(object)).astype(str).to_numpy()
     draw = frame["draw"].astype(str).to_numpy() if frame["draw"].notna().all() else np.full(len(frame), "")
@@ -111,7 +113,8 @@ def evaluated(evals: "DataFrame", evaluation: str) -> tuple["DataFrame", list[st
         return last_evaluations(trained), []
     constant = constant_rate(trained)
     decayed = trained["run_id"].nunique() - constant["run_id"].nunique()
-    said = [f"{decayed} runs with a decaying learning rate were left out: inside a decay no point is a run of its "
+    said = [f"{several(decayed, 'run')} with a decaying learning rate left out: inside a decay no point is a "
+            f"run of its "
             f"length" if decayed else ""]  # fmt: skip
     if evaluation == "holdout_min":
         return holdout_minima(constant), said
@@ -125,7 +128,7 @@ def evaluated(evals: "DataFrame", evaluation: str) -> tuple["DataFrame", list[st
         there = ", ".join(f"{value:g}" for value in sorted(constant["images_seen"].unique())[:12])
         raise TableError(f"--eval {evaluation}: no evaluation within 2 % of it; the runs have {there or 'none'}")
     missing = trained["run_id"].nunique() - decayed - kept["run_id"].nunique()
-    said.append(f"{missing} runs have no evaluation at {wanted:g} images" if missing else "")
+    said.append(f"without an evaluation at {amount(wanted)} images: {several(missing, 'run')}" if missing else "")
     return kept.loc[away[kept.index].groupby(kept["run_id"]).idxmin()].reset_index(drop=True), said
 
 
@@ -140,7 +143,9 @@ def _one_setting(evals: "DataFrame") -> tuple["DataFrame", list[str]]:
     largest = evals.groupby(group)["run_id"].nunique().idxmax()
     kept, left = evals[group == largest], evals["run_id"].nunique() - evals[group == largest]["run_id"].nunique()
     where = ", ".join(f"{name} {kept[name].iloc[0]}" for name in differing)
-    return kept, [f"only the {kept['run_id'].nunique()} runs with {where}; {left} others were left out"]
+    return kept, [
+        f"only the {several(kept['run_id'].nunique(), 'run')} with {where}; {several(left, 'other')} left out"
+    ]
 
 
 def _follows(frame: "DataFrame", name: str, leader: str) -> bool:
@@ -149,8 +154,10 @@ def _follows(frame: "DataFrame", name: str, leader: str) -> bool:
 
 def _left_out(frame: "DataFrame", known: Array, whole: Array, chosen: Response) -> str:
     parts = [
-        f"{int(np.sum(~known))} of {len(frame)} rows have no {chosen.hits}" if not known.all() else "",
-        f"{int(np.sum(known & ~whole))} rows lack a variable" if np.any(known & ~whole) else "",
+        f"{int(np.sum(~known))} of {several(len(frame), 'row')} without {chosen.hits}" if not known.all() else "",
+        f"{several(int(np.sum(known & ~whole)), 'row')} without a variable of the law"
+        if np.any(known & ~whole)
+        else "",
     ]
     said = " and ".join(part for part in parts if part)
     return f"{said}: left out" if said else ""

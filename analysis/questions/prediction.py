@@ -21,6 +21,7 @@ from analysis.questions.surface import (
     surface,
 )
 from analysis.table import Tables
+from analysis.words import percent, several
 
 Array = np.ndarray
 UNIT = "share of trials"
@@ -51,7 +52,7 @@ def predict(
     luck = run_luck(found.result, observed.run)
     if not luck.freedom:
         runs, free = len(set(observed.run)), found.result.free
-        why = f"{runs} runs for {free} parameters: how runs differ cannot be told; add runs"
+        why = f"{several(runs, 'run')} for {several(free, 'parameter')}: how runs differ cannot be told; add runs"
         return not_answerable("predict", why, level=level, unit=UNIT, rows=rows)
     rng = np.random.default_rng(seed)
     _, drawn = logit_at(found.result, point)
@@ -65,12 +66,13 @@ def predict(
     missed = np.array([row["observed"] - row["predicted"] for row in checked])
     inside = np.mean([row["inside"] for row in checked])
     why = sentences(
-        f"f = {value:.3g} at {named(point, medians)}; a new run falls between {lo:.3g} and {hi:.3g} ({level:.0%}), the "
-        f"mean of runs between {ends[0]:.3g} and {ends[1]:.3g}",
+        f"f = {percent(value)} at {named(point, medians)}; a new run falls between {percent(lo)} and {percent(hi)} "
+        f"({100 * level:g} %), the mean of runs between {percent(ends[0])} and {percent(ends[1])}",
         "extrapolated: outside the runs in " + ", ".join(n for n, v in point.items() if found.outside(n, v))
         if outside else "",
-        f"check: each of {len(set(observed.cell))} cells left out in turn, the law misses their {len(checked)} rates "
-        f"by {np.sqrt(np.mean(missed**2)):.3g} (root mean square), {inside:.0%} of them inside its interval",
+        f"check: each of {several(len(set(observed.cell)), 'cell')} left out in turn, the law misses "
+        f"{several(len(checked), 'rate')} by {100 * np.sqrt(np.mean(missed**2)):.2g} percentage points (root mean "
+        f"square), {percent(inside)} of them inside its interval",
         f"between runs logit f has standard deviation {luck.sd:.2g}", found.said(observed.cluster[1]),
     )  # fmt: skip
     return Answer("predict", True, value, lo, hi, level, UNIT, outside, why, rows + checked)

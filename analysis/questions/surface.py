@@ -20,6 +20,7 @@ from analysis.laws import law
 from analysis.questions.answer import CannotTell, sentences
 from analysis.questions.observations import Observations, level_below_middle, varies
 from analysis.rates import betabinom_logpmf
+from analysis.words import amount, several
 
 Array = np.ndarray
 RISING = ("images_seen", "copies", "params")  # in this order: the scale of the exposure law, whose effect is positive
@@ -95,13 +96,15 @@ class Surface:
         """What every answer from this surface rests on."""
         fitted, rows = self.result, len(self.observed.hits)
         constant = [name for name in self.observed.x if name not in self.observed.varied]
-        fixed = ", ".join(f"{name} {self.observed.x[name][0]:g}" for name in constant)
+        fixed = ", ".join(f"{name} {amount(self.observed.x[name][0])}" for name in constant)
         return sentences(
-            f"law {fitted.law.formula}, of {len(self.competitors)} chosen by {self.held_out_by}, on {rows} rows of "
-            f"{len(set(self.observed.run))} runs ({self.observed.response.words}); design's condition number "
-            f"{self.condition:.3g}",
+            f"fitted: {fitted.law.formula}, of {several(len(self.competitors), 'law')} chosen by {self.held_out_by}, "
+            f"on {several(rows, 'row')} of {several(len(set(self.observed.run)), 'run')} "
+            f"({self.observed.response.words}); its variables can be told apart (condition number "
+            f"{self.condition:.3g}; "
+            f"1: they vary independently, above {LARGEST_CONDITION:g} they could not)",
             f"interval by resampling each {cluster} ({self.groups})",
-            f"constant throughout: {fixed}" if fixed else "",
+            f"the same in all these runs, so nothing is known of its effect: {fixed}" if fixed else "",
             "strata of one run compete for its capacity: the answer holds for training sets mixed like these"
             if self.observed.response.table == "strata" else "",
             *self.notes, *self.observed.notes, fitted.message,
@@ -118,11 +121,15 @@ def surface(
     """
     runs = len(set(observed.run))
     if runs < FEWEST_RUNS:
-        raise CannotTell(f"{runs} runs: a surface takes at least {FEWEST_RUNS}, and 8 or more to be trusted")
+        raise CannotTell(f"{several(runs, 'run')}: a surface takes at least {FEWEST_RUNS}, and 8 or more to be trusted")
     total = observed.trials.sum()
     if observed.hits.sum() in (0, total):
-        what = "no" if observed.hits.sum() == 0 else "every"
-        raise CannotTell(f"{what} trial of {total:g} is a success: the rate has a limit on one side and no slope")
+        what = "not" if observed.hits.sum() == 0 else "every"
+        raise CannotTell(
+            f"{what} one of {amount(total)} trials is a success: the rate has a limit on one side only and no "
+            f"slope; train "
+            f"cells that memorize {'more' if what == 'not' else 'less'}"
+        )
     variables, notes = usable_variables(observed.x, target)
     groups, by = _held_out_groups(observed, target)
     labels, cluster = observed.cluster

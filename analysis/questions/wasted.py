@@ -15,12 +15,14 @@ from analysis.questions.comparable import Mean, clustered_mean, replicates, rows
 from analysis.rates import newcombe
 from analysis.summary import holdout_minima
 from analysis.table import Tables
+from analysis.words import several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 Array = np.ndarray
 UNIT = "memorized fraction, larger minus smallest model of equal hold-out loss"
+NONE_EQUAL = "no size has a smaller one of its setting with equal hold-out loss (within 2 standard errors)"
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def wasted(tables: Tables, *, rate: float, at: Mapping[str, float], level: float
     minima = holdout_minima(evals)
     minima = minima[minima["n_memorized"].notna() & (minima["n_generated"] > 0)].reset_index(drop=True)
     lost = evals["run_id"].nunique() - len(minima)
-    lost = f"{lost} runs without hold-out loss or counts are left out" if lost else ""
+    lost = f"{several(lost, 'run')} without hold-out loss or counts left out" if lost else ""
     if minima.empty:
         return not_answerable(
             "wasted", sentences("no run has a hold-out loss and counts", lost), level=level, unit=UNIT
@@ -133,15 +135,17 @@ def wasted(tables: Tables, *, rate: float, at: Mapping[str, float], level: float
             clusters += [f"{setting} {r}" for r in known]
     if not values:
         return not_answerable(
-            "wasted", sentences("no size has a smaller one of its setting with equal hold-out loss (2 SE)", lost),
+            "wasted", sentences(NONE_EQUAL, lost),
             level=level, unit=UNIT, rows=rows,
         )  # fmt: skip
     mean = clustered_mean(values, np.array(clusters), **options)
     why = sentences(
-        f"mean over {len(values)} runs, in {mean.clusters} clusters (setting and seed), of sizes that have a smaller "
-        f"one of equal hold-out loss (within 2 SE); all at hold-out minima",
+        f"mean over {several(len(values), 'run')} of "
+        f"{several(mean.clusters, 'setting and seed', 'settings and seeds')}, "
+        f"of sizes that have a smaller one of equal hold-out loss (within 2 standard errors); each at its lowest "
+        f"hold-out loss",
         "compute-optimal: the size of lowest mean loss within the train_flops that a size has spent at its own minimum",
-        "one cluster: no interval, train other seeds" if mean.clusters < 2 else "",
+        "one setting and seed: no interval, train other seeds" if mean.clusters < 2 else "",
         lost,
     )
     return Answer("wasted", True, mean.value, plain(mean.lo), plain(mean.hi), level, UNIT, False, why, rows)

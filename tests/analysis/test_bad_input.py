@@ -159,7 +159,7 @@ def test_nullable_numbers_of_parquet_are_read_and_missing_ones_said(command, tmp
     frame["lists"] = [[1, 2]] * len(frame)  # a column nobody asked for
     found = answer(module, written(tmp_path, frame, "table.parquet"), *words)
     said = found["message"] if "message" in found else found["groups"][0]["why"]
-    assert "1 of 24 rows lack a value" in said or "1 rows left out" in said
+    assert "1 of 24 rows lack a value" in said or "1 row left out" in said
 
 
 @every_command

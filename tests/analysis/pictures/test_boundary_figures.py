@@ -100,13 +100,13 @@ def test_each_reading_point_has_its_figure():
     assert read["boundary_holdout_last"] == {"a": (4, 0.3), "b": (7, 0.2)}
     assert read["boundary_kid_last"] == {"a": (0.1, 0.3), "b": (0.1, 0.2)}
     said = {figure.name: figure.caption for figure in found}
-    assert "1 of 2 runs still fall" in said["boundary_holdout_minimum"]
+    assert "1 of 2 runs still falling" in said["boundary_holdout_minimum"]
     assert "after 20 images seen" in said["boundary_holdout_common"]
 
 
 def test_losses_without_an_error_are_said_to_count_as_exact():
     found = one(boundaries(tables([*rows()[:3], rows()[3] | {"holdout_loss_se": None}]), SIZE, {}, 0.95))
-    assert "1 runs tell no error of hold-out loss and count as exact" in found.caption
+    assert "1 run without an error of hold-out loss, taken as exact" in found.caption
 
 
 def test_rates_of_zero_have_a_boundary_of_one_point():

@@ -130,7 +130,7 @@ def test_few_runs_are_not_answered_and_lost_runs_are_said():
     rows = study(x[:5], y[:5], SIZES[:5])
     rows[0]["n_memorized"] = None
     found = confounding(tables(rows), **ASK)
-    assert not found.answerable and "too few" in found.why and "1 runs lack a value" in found.why
+    assert not found.answerable and "too few" in found.why and "1 run left out for want of a value" in found.why
 
 
 @pytest.mark.slow

@@ -73,7 +73,7 @@ def test_a_known_rate_comes_back():
 
 def test_few_clusters_are_said_and_one_is_refused():
     data = simulated(np.random.default_rng(2), runs=3)
-    assert "3 clusters for 4 parameters" in exchange_rate(fitted(data), data["run"]).message
+    assert "3 runs for 4 parameters" in exchange_rate(fitted(data), data["run"]).message
     with pytest.raises(ValueError, match="one cluster"):
         exchange_rate(fitted(data), np.zeros(len(data["run"])))
 

@@ -65,7 +65,7 @@ def test_where_one_copy_is_too_many_there_is_no_answer():
     [
         ({"truth": {**TRUTH, "copies": 0.0, "b_0": -7.0}}, "no effect is not ruled out"),
         ({"truth": {**TRUTH, "copies": -0.9, "b_0": -5.0}}, "f falls with copies, so there is no upper limit"),
-        ({"truth": {**TRUTH, "b_0": -60.0}}, "no trial of 6144 is a success"),
+        ({"truth": {**TRUTH, "b_0": -60.0}}, "not one of 6.14 k trials is a success"),
         ({"plans": ((256, (8,)),)}, "copies is 8 in every row"),
         ({"plans": ((64, (2,)), (128, (4,)), (256, (8,)))}, "copies moves together with n_unique"),
         ({"params": (2743,), "seeds": 2}, "2 runs: a surface takes at least 3"),

@@ -89,7 +89,7 @@ def test_lost_rows_are_said():
     rows[0]["n_memorized"] = None
     rows += [{**row, "holdout_loss": None, "run_id": "blind", "seed": 9} for row in rows[:4]]
     why = matched(tables(rows), **ASK).why
-    assert "1 runs without a hold-out loss" in why and "1 evaluations lack" in why
+    assert "1 run without a hold-out loss" in why and "1 evaluation without n_memorized" in why
 
 
 def test_the_bootstrap_of_many_clusters_is_as_wide_as_theory():

@@ -94,14 +94,14 @@ def test_runs_that_share_weights_are_one_run():
     tables.evals["train_id"] = [f"t{k // 2}" for k in range(len(tables.evals))]
     observed = observations(tables, "stratum")
     assert len(set(observed.run)) == 6
-    assert "6 runs measure the weights of another" in "".join(observed.notes)
+    assert "6 runs measured the weights of another" in "".join(observed.notes)
 
 
 def test_other_settings_are_left_out_and_said():
     tables = study(np.random.default_rng(0))
     tables.evals["conditioning"] = ["class"] * 3 + ["none"] * 9
     observed = observations(tables, "cell")
-    assert len(observed.hits) == 9 and "3 others were left out" in "".join(observed.notes)
+    assert len(observed.hits) == 9 and "3 others left out" in "".join(observed.notes)
 
 
 def test_the_evaluation_asked_for_is_taken():

@@ -105,4 +105,4 @@ def test_lost_runs_are_said():
     rows = study(3, np.random.default_rng(0))
     for row in rows[:3]:
         row["holdout_loss"] = None
-    assert "1 runs without hold-out loss or counts" in wasted(tables(rows), **ASK).why
+    assert "1 run without hold-out loss or counts" in wasted(tables(rows), **ASK).why

@@ -14,6 +14,7 @@ from analysis.fitting.uncertainty import bootstrap
 from analysis.laws import law
 from analysis.rates import effective_trials, wilson
 from analysis.table import Tables
+from analysis.words import several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -99,7 +100,8 @@ def study_fits(tables: Tables, *, draws: int, level: float, seed: int) -> tuple[
         varied = [v for v in variables if rows[v].notna().all() and (rows[v] > 0).all() and rows[v].nunique() > 1]
         if len(rows) < max(FEWEST_ROWS, len(varied) + 2) or rows["run_id"].nunique() < FEWEST_RUNS or not varied:
             missing.append(
-                f"No curve of “{response}”: {len(rows)} rows of {rows['run_id'].nunique()} runs, in which "
+                f"No curve of “{response}”: {several(len(rows), 'row')} of "
+                f"{several(rows['run_id'].nunique(), 'run')}, in which "
                 f"{', '.join(varied) if varied else 'nothing'} varies; it takes {FEWEST_RUNS} runs and a variable "
                 f"that varies."
             )
@@ -114,9 +116,9 @@ def study_fits(tables: Tables, *, draws: int, level: float, seed: int) -> tuple[
             result = bootstrap(result, rows["run_id"].to_numpy(), draws=draws, seed=seed)
         if dropped:
             missing.append(
-                f"“{response}”: {', '.join(dropped)} moves together with {', '.join(kept)} in these runs; its own "
-                f"effect "
-                f"cannot be told and it is left out of the curve."
+                f"“{response}”: {', '.join(dropped)} moves together with {', '.join(kept)} in these runs: which "
+                f"of them has the effect cannot be told, so the curve has the latter only; runs in which they differ "
+                f"would tell."
             )
         values = {v: float(rows[v].median()) for v in variables if v not in kept and rows[v].notna().any()}
         found.append(StudyFit(name, title, response, result, values))

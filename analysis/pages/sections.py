@@ -63,7 +63,12 @@ def fit_table(fits: Sequence[StudyFit], level: float) -> page.Html:
                 f"Beta-binomial likelihood, n = {result.n} rows, overdispersion c = "
                 f"{words.number(result.overdispersion)}{resampled}; "
                 f"status {result.status}, {result.reached_best} of {result.tried} starts reached the best optimum."
-                + (f" Not in the curve because constant or collinear here: {at} (median)." if at else "")
+                + (
+                    f" Not in the curve, because it did not vary or moved together with another variable: {at} "
+                    f"(median)."
+                    if at
+                    else ""
+                )
                 + (f" {result.message}." if result.message else ""),
                 "note",
             ),

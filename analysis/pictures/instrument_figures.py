@@ -10,7 +10,7 @@ from analysis.columns import TableError
 from analysis.pictures import instrument_plots
 from analysis.pictures.instrument_points import budget_points, noise_points, prompted_points
 from analysis.pictures.photographs import prompt_points
-from analysis.pictures.points import with_runs
+from analysis.pictures.points import said_runs, with_runs
 from analysis.pictures.scales import study_scale
 from analysis.plots import Ordered, ReportFigure
 from analysis.richness import budget_curves
@@ -45,7 +45,7 @@ def noise(tables: Tables, level: float) -> Figures:
         f"from both standard errors (over images) as if independent, so a little wide where images share their noise. "
         f"Middle: distance to the ideal denoiser of the training set. Right: distance of the sampler's path from "
         f"noised training images. Faint lines are single runs. The left panel's null is 0; the others have none at "
-        f"single levels: ideal_distance has its own in the table. n = {rows['run_id'].nunique()} runs{setting}."
+        f"single levels: ideal_distance has its own in the table. n = {said_runs(rows['run_id'].nunique())}{setting}."
         f"{at.note}"
     )
     ends = rows[rows["gap"].notna()].groupby("sigma")["gap"].mean()
@@ -74,7 +74,7 @@ def budget(tables: Tables, level: float) -> Figures:
         f"budget alone, so only the distance to it tells of memory, and runs compare at equal budget only. At the "
         f"right: Chao1, a lower bound of what an endless attack finds, with its interval; open where none is expected "
         f"beyond those found, which proves nothing ({flagged} of {len(ends)}). The null of held-out images stands in "
-        f"the table. n = {len(ends)} runs{setting}.{at.note}"
+        f"the table. n = {said_runs(len(ends))}{setting}.{at.note}"
     )
     alt = (
         f"Share of training images found against samples drawn: {100 * (ends['found'] / ends['n_unique']).mean():.1f} "
@@ -101,7 +101,7 @@ def prompted(tables: Tables, level: float) -> Figures:
         f"Share of prompted training images whose unknown part the sampler restores, by the copies of the image and "
         f"what was given ({rounds} resampling rounds a level; Wilson intervals of prompts). Dashed: the ideal "
         f"denoiser under the same filling, the ceiling. Dotted: held-out images, the null. n = "
-        f"{rows['run_id'].nunique()} runs{setting}, {rows['n_prompts'].sum():g} prompts.{at.note}"
+        f"{said_runs(rows['run_id'].nunique())}{setting}, {rows['n_prompts'].sum():g} prompts.{at.note}"
     )
     shares = rows.groupby("context")[["n_prompt_recovered", "n_prompts"]].sum()
     shares = 100 * shares["n_prompt_recovered"] / shares["n_prompts"]

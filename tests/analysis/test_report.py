@@ -120,7 +120,7 @@ def test_one_run_is_reported_without_a_curve(make_runs, tmp_path, capsys):
     runs = make_runs(seeds=1, levels=(8,), widths=(40489,))
     assert main([str(runs), "--out", str(tmp_path / "out")]) == 0
     text = Reader((tmp_path / "out" / "report.html").read_text()).text
-    assert "No curve can be fitted" in text and "8 rows of 1 runs" in text
+    assert "No curve can be fitted" in text and "8 rows of 1 run" in text
     assert json.loads((tmp_path / "out" / "fits.json").read_text()) == []
 
 

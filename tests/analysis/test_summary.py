@@ -36,7 +36,7 @@ def test_one_run_is_no_curve_and_says_so(make_runs):
     tables = load(make_runs(seeds=1, levels=(8,), widths=(40489,)))
     fits, missing = study_fits(tables, draws=20, level=0.95, seed=0)
     assert fits == [] and len(missing) == 2
-    assert "8 rows of 1 runs" in missing[0]
+    assert "8 rows of 1 run" in missing[0]
 
 
 def test_a_collinear_variable_is_left_out_and_said(runs_folder):

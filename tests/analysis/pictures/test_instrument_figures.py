@@ -91,7 +91,7 @@ def test_the_budget_ends_at_what_was_found_beside_the_copier():
     np.testing.assert_array_equal(seen.get_xdata(), [1, 2, 4, 8, 16, 32, 64])
     assert seen.get_ydata()[0] == pytest.approx(43 / 64 / 4) and seen.get_ydata()[-1] == pytest.approx(0.75)
     np.testing.assert_allclose(copier.get_ydata(), 1 - 0.75 ** np.array([1, 2, 4, 8, 16, 32, 64]))
-    assert "n = 1 runs" in found.caption and "(1 of 1)" in found.caption and "null" in found.caption
+    assert "n = 1 run" in found.caption and "(1 of 1)" in found.caption and "null" in found.caption
     (end,) = axes.containers
     assert end.lines[0].get_fillstyle() == "none" and not end.lines[2]  # f1 = 1: none more expected, no interval
 
@@ -150,7 +150,7 @@ def test_prompted_recovery_has_its_interval_ceiling_and_null():
     (ceiling,), (null,) = lines(panels[1], "--"), lines(panels[1], ":")
     np.testing.assert_allclose(ceiling.get_ydata(), 0.9)
     np.testing.assert_allclose(null.get_ydata(), 0.02)
-    for said in ("n = 1 runs", "450 prompts", "10 resampling rounds", "null", "Wilson"):
+    for said in ("n = 1 run", "450 prompts", "10 resampling rounds", "null", "Wilson"):
         assert said in found.caption
 
 

@@ -286,3 +286,17 @@ def test_bad_requests_end_in_one_line(runs_folder, capsys, arguments, says):
 def test_a_folder_that_is_none_ends_in_one_line(tmp_path, capsys):
     assert main([str(tmp_path / "nothing")]) == 2
     assert "no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("reached", [False, True])
+def test_the_spread_is_that_of_the_crossings_one_by_one(reached):
+    """Curves with points missing, beyond at once and never beyond; the ends by sorting the crossings themselves."""
+    rng, x = np.random.default_rng(1), np.array([400.0, 0, 100, 200, 800])
+    curves = rng.choice([0.0, 0.01, 0.02, 0.5], size=(301, 5), p=[0.6, 0.2, 0.1, 0.1])
+    curves[rng.random(curves.shape) < 0.1] = np.nan
+    found = np.sort([first_crossing(x, curve, 0.01, reached=reached).ordered for curve in curves])
+    found = found[~np.isnan(found)]
+    assert {0.0, np.inf} < set(found) and len(set(found)) > 10
+    for coverage in (0.2, 0.6, 0.95):
+        at = [int(np.ceil((1 + sign * coverage) / 2 * len(found))) - 1 for sign in (-1, 1)]
+        assert spread(x, curves, 0.01, reached=reached, coverage=coverage) == tuple(found[at])

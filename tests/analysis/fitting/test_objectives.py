@@ -3,6 +3,8 @@ import pytest
 from scipy import stats
 
 from analysis.fitting.objectives import objective
+from analysis.fitting.problem import Problem
+from analysis.laws import law
 from analysis.rates import betabinom_logpmf
 
 M = np.array([-6.0, -1.0, 0.3, 2.0])
@@ -54,3 +56,24 @@ def test_huber_is_a_parabola_inside_and_a_line_outside():
 def test_an_unknown_loss_says_what_there_is(spec):
     with pytest.raises(ValueError, match="loss"):
         objective(spec)
+
+
+@pytest.mark.parametrize("c", [0.0, 0.05])
+@pytest.mark.parametrize("spec", ["logistic", "exposure"])
+def test_rows_that_repeat_count_as_often_as_they_stand_there(spec, c):
+    """Value and derivatives are the weighted sums over problems of one row each, which share nothing."""
+    rng = np.random.default_rng(0)
+    x = {"t": rng.choice([10.0, 50.0], 30), "copies": rng.choice([1.0, 4.0], 30)}
+    y, trials, weights = rng.integers(0, 4, 30).astype(float), rng.choice([20.0, 40.0], 30), rng.uniform(0, 2, (1, 30))
+    chosen = law(spec, ["t", "copies"])
+    whole = Problem(chosen, objective("binomial"), x, y, trials)
+    u = np.append(np.full(len(whole.names), 0.3), c)[None]
+    found = whole.evaluate(u, weights)
+    rows = [
+        Problem(chosen, objective("binomial"), {k: v[[i]] for k, v in x.items()}, y[[i]], trials[[i]]).evaluate(
+            u, weights[:, [i]]
+        )
+        for i in range(30)
+    ]
+    for name in ("value", "gradient", "hessian"):
+        np.testing.assert_allclose(getattr(found, name), sum(getattr(one, name) for one in rows), rtol=1e-9)

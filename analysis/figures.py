@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 
 from analysis.ask import asked
 from analysis.command import command_line
-from analysis.descent_curves import descent_curves
 from analysis.pictures import paper
-from analysis.summary import study_fits
 from analysis.table import load
 from scaling import schema
 
@@ -77,8 +75,10 @@ def _check(options: argparse.Namespace) -> None:
 def _figures(options: argparse.Namespace) -> tuple[list["ReportFigure"], list[str]]:
     """The figures asked for, at their width, and in words why others are not there."""
     tables = load(options.tables)
+    from analysis.descent_curves import descent_curves
     from analysis.pictures.paper_size import resize
     from analysis.pictures.study_figures import study_figures
+    from analysis.summary import study_fits
 
     fits, _ = study_fits(tables, draws=options.bootstrap, level=options.level, seed=options.seed)
     how = dict(level=options.level, seed=options.seed)

@@ -10,13 +10,12 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.command import command_line
-from analysis.planning.expected_intervals import expected, with_seeds
-from analysis.planning.planned import StudyPlan, read_plan
-from analysis.planning.simulated_curves import truth
-from analysis.planning.simulated_study import simulated
+
+if TYPE_CHECKING:
+    from analysis.planning.planned import StudyPlan
 
 QUIET = 3.0  # seconds before the first progress line
 LUCK = (
@@ -48,6 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    # Laws and fits: not for --help or a mistyped option.
+    from analysis.planning.expected_intervals import expected, with_seeds
+    from analysis.planning.planned import read_plan
+    from analysis.planning.simulated_curves import truth
+    from analysis.planning.simulated_study import simulated
+
     plan = read_plan(options.plan)
     studies = plan.studies if options.studies is None else options.studies
     if studies < 2 or options.seed < 0:
@@ -98,7 +103,7 @@ class Progress:
             print(file=sys.stderr)
 
 
-def printed(plan: StudyPlan, answer: Mapping[str, Any]) -> str:
+def printed(plan: "StudyPlan", answer: Mapping[str, Any]) -> str:
     """A row for each quantity and number of seeds: the interval's median width, share with an answer, coverage."""
     rows = [["quantity", "truth", "seeds", "runs", "median width", "answerable", "coverage"]]
     for k, quantity in enumerate(answer["by_seeds"][0]["quantities"]):

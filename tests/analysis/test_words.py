@@ -18,7 +18,9 @@ def test_one_thing_is_no_things():
     assert several(2, "setting and seed", "settings and seeds") == "2 settings and seeds"
 
 
-@pytest.mark.parametrize(("p", "said"), [(0.0123, "p = 0.012"), (1e-4, "p = 0.0001"), (1.1e-58, "p < 0.0001")])
+@pytest.mark.parametrize(
+    ("p", "said"), [(0.0123, "p = 0.012"), (1e-4, "p = 0.0001"), (9.9e-5, "p < 0.0001"), (1.1e-58, "p < 0.0001")]
+)
 def test_a_p_value_beyond_reading_is_below(p, said):
     assert p_value(p) == said
 

@@ -78,8 +78,8 @@ def with_held_out(at: Points, axes: Axes, held: HeldOut, rates: "DataFrame", x: 
     names = tuple(dict.fromkeys((x, line.name)))
     marks = marks_of(
         axes, own, places, own["rate"],
-        lambda row: f"{said_setting(row, names)}: {100 * row.rate:.3g} % ({100 * row.lo:.3g} to {100 * row.hi:.3g} % "
-        f"for a new run) predicted without this size, {said_runs(row.n_runs)} held out",
+        lambda row: f"predicted without this size: {said_setting(row, names)}: {100 * row.rate:.3g} % "
+        f"({100 * row.lo:.3g} to {100 * row.hi:.3g} % for a new run), {said_runs(row.n_runs)} held out",
     )  # fmt: skip
     own["runs"] = own["runs"].map(" ".join)
     return Points(pandas.concat([at.data, own], ignore_index=True), [*at.marks, *marks], at.note)

@@ -9,7 +9,7 @@ from analysis.fitting.result import FitResult, Status
 from analysis.fitting.uncertainty import by_run
 
 Array = np.ndarray
-MOST_LEFT_OUT = 5  # levels, evenly spaced and both ends among them: 500 runs take 4 s
+MOST_LEFT_OUT = 4  # levels, evenly spaced and both ends among them: 500 runs of four strata take 4 s
 FEWEST_CLUSTERS = 3  # that the rest must have
 STARTS = 4  # the law's own starts: the fit to all rows has searched with more
 DRAWS = 1000  # of new runs

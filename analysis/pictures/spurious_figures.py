@@ -31,7 +31,7 @@ def spurious(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figur
             f"No pictures of spurious samples: the gallery has none of the {groups} spurious groups; runs evaluated by "
             f"this version keep some."
         )
-    chosen = chosen_of_runs(np.argsort(-kept["size"], kind="stable"), kept)
+    chosen = chosen_of_runs(np.argsort(-kept["size"], kind="stable").tolist(), kept)
     below = [f"{kept['size'][k]} times\nratio {kept['ratio'][k]:.2f}" for k in chosen]
     strips = [("spurious:\nsample", kept["samples"][chosen], [""] * len(chosen)),
               ("nearest in\ntraining", kept["nearest"][chosen], below)]  # fmt: skip

@@ -125,11 +125,12 @@ def plot_rates(
     null: float | None = None,
     null_label: str = "null",
     log_x: bool = True,
+    legend: Sequence[Line2D] = (),
 ) -> Figure:
     """Rates with intervals against `x`, one line for each value of the ordered variable `line`.
 
     rates: columns x, line.name, rate, lo, hi. runs: the single runs, columns x, line.name, rate (faint dots).
-    curve: (grid of x, value of line) -> fitted rate.
+    curve: (grid of x, value of line) -> fitted rate. legend: entries of what is drawn upon it.
     """
     figure, axes = _figure()
     grid = curve_grid(rates[x]) if log_x else None
@@ -154,6 +155,7 @@ def plot_rates(
     extra += (
         [Line2D([], [], color="#333333", linewidth=1.2, label="fit")] if curve is not None and grid is not None else []
     )
+    extra += legend
     axes.set(xlabel=xlabel + (" (log scale)" if log_x else ""), ylabel=ylabel)
     if log_x:
         _log_axis(axes, rates[x])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.fitting.estimate import fit
+from analysis.fitting.left_out import left_out
 from analysis.fitting.problem import LARGEST_CONDITION, condition_number
 from analysis.fitting.result import FitResult
 from analysis.fitting.uncertainty import bootstrap
@@ -82,6 +83,7 @@ class StudyFit:
     response: str  # in words
     result: FitResult
     fixed_at: Mapping[str, float]  # variables that did not vary, or were left out: their value
+    held_out: "DataFrame | None" = None  # of `held_out_sizes`; None: no size could be
 
 
 def study_fits(tables: Tables, *, draws: int, level: float, seed: int) -> tuple[list[StudyFit], list[str]]:
@@ -89,12 +91,12 @@ def study_fits(tables: Tables, *, draws: int, level: float, seed: int) -> tuple[
     cells = with_exposures(tables.evals, tables.strata)
     asked = (
         ("recovery", "Recovery of a stratum's images", "n_basin_recovered / n_basin, by stratum", tables.strata,
-         "n_basin_recovered", "n_basin", ("params", "copies", "images_seen", "n_unique")),
+         ("run_id", "copies"), "n_basin_recovered", "n_basin", ("params", "copies", "images_seen", "n_unique")),
         ("memorized", "Memorized share of generated samples", "n_memorized / n_generated, by cell", cells,
-         "n_memorized", "n_generated", ("params", "exposures", "n_unique")),
+         ("run_id",), "n_memorized", "n_generated", ("params", "exposures", "n_unique")),
     )  # fmt: skip
     found, missing = [], []
-    for name, title, response, frame, hits, trials, variables in asked:
+    for name, title, response, frame, keys, hits, trials, variables in asked:
         rows = last_evaluations(frame)
         rows = rows[rows[hits].notna() & (rows[trials] > 0) & (rows["images_seen"] > 0)]
         varied = [v for v in variables if rows[v].notna().all() and (rows[v] > 0).all() and rows[v].nunique() > 1]
@@ -114,6 +116,7 @@ def study_fits(tables: Tables, *, draws: int, level: float, seed: int) -> tuple[
         )  # fmt: skip
         if result.status == "ok":
             result = bootstrap(result, rows["run_id"].to_numpy(), draws=draws, seed=seed)
+        held_out = held_out_sizes(result, rows, keys, seed)
         if dropped:
             missing.append(
                 f"“{response}”: {', '.join(dropped)} moves together with {', '.join(kept)} in these runs: which "
@@ -121,8 +124,23 @@ def study_fits(tables: Tables, *, draws: int, level: float, seed: int) -> tuple[
                 f"would tell."
             )
         values = {v: float(rows[v].median()) for v in variables if v not in kept and rows[v].notna().any()}
-        found.append(StudyFit(name, title, response, result, values))
+        found.append(StudyFit(name, title, response, result, values, held_out))
     return found, missing
+
+
+def held_out_sizes(result: FitResult, rows: "DataFrame", keys: Sequence[str], seed: int) -> "DataFrame | None":
+    """`rows` (those fitted) of each size as the law predicts them that was fitted without this size.
+
+    Columns `keys`, predicted, lo, hi (of the rate of one new run), extrapolated; None where no size can be held out.
+    """
+    if result.status != "ok":
+        return None
+    found = left_out(result, "params", rows["run_id"].to_numpy(), seed=seed)
+    made = rows[list(keys)].assign(
+        predicted=found.value, lo=found.lo, hi=found.hi, extrapolated=found.extrapolated
+    )  # fmt: skip
+    made = made[made[["predicted", "lo", "hi"]].notna().all(axis=1)].reset_index(drop=True)
+    return made if len(made) else None
 
 
 def with_exposures(evals: "DataFrame", strata: "DataFrame") -> "DataFrame":

@@ -181,7 +181,7 @@ def _from_runs(folders: Sequence[Path]) -> tuple[dict[str, "DataFrame"], dict[st
             raise TableError(f"{folder / 'images.parquet'}: a symbolic link; put the file itself in its place")
         if (folder / "images.parquet").exists():
             images.append(read_table(folder / "images.parquet"))
-        kept = (*schema.GALLERY, *schema.PROMPT_GALLERY)
+        kept = (*schema.GALLERY, *schema.PROMPT_GALLERY, *schema.SPURIOUS_GALLERY)
         arrays = _arrays(folder / "samples.npz", (*kept, *schema.IMAGE_GALLERY))
         if arrays:
             gallery[str(found["evals"][0]["run_id"])] = {name: arrays[name] for name in kept if name in arrays}

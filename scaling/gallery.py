@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scaling.schema import GALLERY, IMAGE_GALLERY, PROMPT_GALLERY, RECORDS, records
+from scaling.schema import GALLERY, IMAGE_GALLERY, PROMPT_GALLERY, RECORDS, SPURIOUS_GALLERY, records
 from scaling.schema import arrays as stored_arrays
 from scaling.store import StoreError
 
@@ -24,7 +24,7 @@ def gallery(folders: Sequence[Path]) -> tuple[bytes, list[str]]:
     looked_at = [folders[at] for at in _evenly(len(folders), GALLERY_RUNS)]
     arrays = {folder.name: found for folder in looked_at if (found := _arrays(folder))}
     images, left_out = _images_once(arrays.values())
-    names = set(GALLERY) | set(PROMPT_GALLERY)
+    names = {*GALLERY, *PROMPT_GALLERY, *SPURIOUS_GALLERY}
     shown = {run: {name: found[name] for name in found if name in names} for run, found in arrays.items()}
     shown = {run: found for run, found in shown.items() if GALLERY[0] in found}
     notes = [f"gallery.npz leaves out {left_out} images, to stay small"] if left_out else []
@@ -65,7 +65,7 @@ def _arrays(folder: Path) -> dict[str, np.ndarray]:
         if why := missing_samples(folder):
             raise StoreError(why)
         return {}
-    return stored_arrays(path, (*GALLERY, *PROMPT_GALLERY, *IMAGE_GALLERY))
+    return stored_arrays(path, (*GALLERY, *PROMPT_GALLERY, *SPURIOUS_GALLERY, *IMAGE_GALLERY))
 
 
 def _images_once(arrays: Iterable[Mapping[str, np.ndarray]]) -> tuple[dict[str, np.ndarray], int]:
@@ -90,7 +90,9 @@ def _thinned(shown: Mapping[str, Mapping[str, np.ndarray]], runs: int, samples: 
     names = sorted(shown)
     kept = [names[at] for at in _evenly(len(names), runs)]
     return {
-        f"{run}.{name}": array[_evenly(len(array), samples)] for run in kept for name, array in shown[run].items()
+        # Of spurious groups the first are the largest, and these are kept.
+        f"{run}.{name}": array[:samples] if name in SPURIOUS_GALLERY else array[_evenly(len(array), samples)]
+        for run in kept for name, array in shown[run].items()
     }  # fmt: skip
 
 

@@ -38,6 +38,14 @@ PROMPT_GALLERY = (
     "prompt_recovered",  # [P] bool
     "prompt_copies",  # [P] int64
 )
+# Where `cliques` was measured: the medoid of the largest spurious groups (n_spurious), the largest first; none where
+# there was none. Named in the same way; missing from runs that were evaluated before it was kept.
+SPURIOUS_GALLERY = (
+    "spurious_samples",  # [Q C H W] uint8
+    "spurious_nearest",  # [Q C H W] uint8: the unique training image nearest to each
+    "spurious_ratio",  # [Q] float32: gap ratio, 1/3 or more
+    "spurious_size",  # [Q] int64: samples in the group
+)
 # Pixels by image_id, of the pool and the hold-out; in gallery.npz each image stands once, without a run's name.
 IMAGE_GALLERY = (
     "image_ids",  # [K] str
@@ -47,6 +55,7 @@ ARRAYS = {  # numpy's kinds of type, and dimensions
     "gallery_samples": ("u", 4), "gallery_nearest": ("u", 4), "gallery_ratio": ("f", 1), "gallery_copies": ("iu", 1),
     "prompt_context": ("U", 1), "prompt_known": ("b", 3), "prompt_images": ("u", 4), "prompt_completions": ("u", 4),
     "prompt_recovered": ("b", 1), "prompt_copies": ("iu", 1), "image_ids": ("U", 1), "image_pixels": ("u", 4),
+    "spurious_samples": ("u", 4), "spurious_nearest": ("u", 4), "spurious_ratio": ("f", 1), "spurious_size": ("iu", 1),
 }  # fmt: skip
 
 
@@ -356,7 +365,7 @@ def _check_arrays(found: "Mapping[str, np.ndarray]") -> None:
     groups: dict[tuple[str, int], dict[str, np.ndarray]] = {}
     for key, array in found.items():
         run, _, name = key.rpartition(".")
-        for at, group in enumerate((GALLERY, PROMPT_GALLERY, IMAGE_GALLERY)):
+        for at, group in enumerate((GALLERY, PROMPT_GALLERY, SPURIOUS_GALLERY, IMAGE_GALLERY)):
             if name in group:
                 groups.setdefault((run, at), {})[name] = array
     for given in groups.values():

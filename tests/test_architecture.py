@@ -40,7 +40,7 @@ ANALYSIS = {
     5: {"onset", "questions", "pictures", "descent_curves"},
     6: {"ask", "agreement", "compare", "counterfactual", "planning", "learning_rate", "pictures.descent_figures"}
     | {"pictures.training_figures", "pictures.intervention_figures"},
-    7: {"simulate", "pictures.instrument_agreement_figures"},
+    7: {"simulate", "pictures.instrument_agreement_figures", "pictures.score_figures"},
     8: {"pictures.study_figures"},
     9: {"pages"},
     10: {"report", "figures"},

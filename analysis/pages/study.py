@@ -45,6 +45,7 @@ SECTIONS = (  # key, heading; figures by their section, the rest by name
     ("noise", "Where in the noise"),
     ("budget", "Attack budget"),
     ("prompts", "Prompts"),
+    ("scores", "With and without an image"),
     ("gallery", "Samples beside their nearest training images"),
     ("images", "Images that are memorized"),
     ("cells", "The cells"),

@@ -106,6 +106,12 @@ def _is(values: "DataFrame", wanted: bool | None) -> Array:
     return values.isna().to_numpy() if wanted is None else (values == wanted).to_numpy(bool)
 
 
+def central(log_density: Array) -> tuple[float, float]:
+    """The ends of the central 90 % of log_density [n]."""
+    lo, hi = np.quantile(log_density, [(1 - CENTRAL) / 2, (1 + CENTRAL) / 2])
+    return float(lo), float(hi)
+
+
 def base_rate(score: Array, log_density: Array, top: float, level: float) -> dict[str, Any]:
     """Share of the `top` highest scores inside the central 90 % of log_density; .90 if the two have nothing in common.
 
@@ -114,7 +120,7 @@ def base_rate(score: Array, log_density: Array, top: float, level: float) -> dic
     known = ~(np.isnan(score) | np.isnan(log_density))
     score, log_density = score[known], log_density[known]
     n = round(top * len(score))
-    lo, hi = np.quantile(log_density, [(1 - CENTRAL) / 2, (1 + CENTRAL) / 2]) if n else (0, 0)
+    lo, hi = central(log_density) if n else (0, 0)
     highest = log_density[np.argsort(-score, kind="stable")[:n]]
     share = wilson(int(((lo <= highest) & (highest <= hi)).sum()), n, level)
     return {"top": top, "n": n, "base_rate": CENTRAL, **_numbers(share=share.value, lo=share.lo, hi=share.hi)}

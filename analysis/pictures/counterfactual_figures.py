@@ -1,13 +1,14 @@
 """Figures of the counterfactual scores: data in, matplotlib Figure out (style of analysis/plots.py)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.per_image.quadrants import HIGH, KINDS, kinds
+from analysis.per_image.quadrants import HIGH, KINDS, central, kinds
+from analysis.pictures.agreement_figures import plot_images
 from analysis.plots import GREEN, GREY, MARKERS, PURPLE, SIZE, VERMILION, Ordered
 
 if TYPE_CHECKING:
@@ -32,14 +33,17 @@ def figures(table: "DataFrame", found: Mapping[str, Any], gallery: Mapping[str, 
     if table.empty:
         return {}
     made = {"score_by_copies": plot_by_copies(table, found["by_copies"], found["level"])}
-    made["quadrants"] = plot_quadrants(found["quadrants"], found["density_axis"])
+    made["quadrants"] = plot_quadrants(found["quadrants"])
+    made["quadrants"].suptitle(f"density: {found['density_axis']}; medians within copies", fontsize=8)
     for name, label in COVARIATES.items():
         if table[name].notna().any():
             made[f"score_by_{name}"] = plot_against(table, name, label)
     if found["kinds"] and table["neighbor_se"].notna().any():
         made["score_and_neighbors"] = plot_kinds(table)
     if gallery and np.isin(table["image_id"], gallery["image_ids"]).any():
-        made["most_memorized"] = plot_most_memorized(table, gallery["image_ids"], gallery["image_pixels"])
+        top = most_memorized(table, gallery["image_ids"])
+        made["most_memorized"] = plot_most_memorized(top, gallery["image_ids"], gallery["image_pixels"])
+        made["most_memorized"].suptitle("highest counterfactual scores (score ± SE, copies)", fontsize=9)
     return made
 
 
@@ -79,7 +83,7 @@ def plot_by_copies(table: "DataFrame", means: Sequence[Mapping[str, Any]], level
     return figure
 
 
-def plot_quadrants(counts: Sequence[Mapping[str, Any]], density_axis: str) -> Figure:
+def plot_quadrants(counts: Sequence[Mapping[str, Any]]) -> Figure:
     """Images by score and recovery (rows), density and leverage (columns); the share of each row is the colour."""
     rows, columns = (_combinations(counts, pair) for pair in (("high", "recovered"), ("dense", "high_leverage")))
     grid = np.zeros((len(rows), len(columns)), int)
@@ -87,15 +91,40 @@ def plot_quadrants(counts: Sequence[Mapping[str, Any]], density_axis: str) -> Fi
         at = rows.index((cell["high"], cell["recovered"])), columns.index((cell["dense"], cell["high_leverage"]))
         grid[at] += cell["n"]
     share = grid / np.maximum(grid.sum(1, keepdims=True), 1)
-    figure = Figure(figsize=(1.7 + 1.25 * len(columns), 1.7 + 0.6 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(1.4 + 0.95 * len(columns), 1.0 + 0.6 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    drawn = axes.imshow(share, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    axes.imshow(share, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for (row, column), n in np.ndenumerate(grid):
         axes.text(column, row, n, ha="center", va="center", color="black" if share[row, column] > 0.55 else "white")
     axes.set_yticks(range(len(rows)), [_words(row, ("score", "recovered")) for row in rows], fontsize=8)
-    axes.set_xticks(range(len(columns)), [_words(c, ("dense", "leverage"), "\n") for c in columns], fontsize=8)
-    axes.set_title(f"n = {grid.sum()} images; density: {density_axis}; medians within copies", fontsize=8)
-    figure.colorbar(drawn, label="share of the row")
+    axes.set_xticks(range(len(columns)), [_words(c, ("dense", "leverage")) for c in columns], fontsize=8)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set_title(f"n = {grid.sum()} images; colour: share of the row", fontsize=8)
+    return figure
+
+
+def plot_density(table: "DataFrame") -> Figure:
+    """Mbar against the log-density with the image in training; shaded: the central 90 % of the images by density.
+
+    Full markers are above 2 standard errors, open ones are not; colour and marker by copies.
+    """
+    known = table[table["se"].notna()]
+    figure, axes = _panel(f"n = {len(known)} images; full: above {HIGH:g} standard errors; shaded: central 90 %")
+    copies = Ordered(known["copies"].unique(), "copies")
+    for value, part in known.groupby("copies"):
+        high = (part["Mbar"] > HIGH * part["se"]).to_numpy()
+        color = copies.color(value)
+        for some, face in ((high, color), (~high, "white")):
+            axes.plot(
+                part["mean_in"][some], part["Mbar"][some], copies.marker(value), linestyle="none", markersize=4,
+                markeredgecolor=color, markerfacecolor=face, markeredgewidth=0.8, alpha=0.75,
+                label=f"{value:g}" if face != "white" else None,
+            )  # fmt: skip
+    axes.axvspan(*central(known["mean_in"].to_numpy()), color=GREY, alpha=0.12, linewidth=0, zorder=0)
+    _score_axis(axes, known)
+    axes.set(xlabel="log-density with the image in training (nats)", ylabel=SCORE)
+    axes.legend(title="copies", fontsize=8, title_fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -118,21 +147,18 @@ def plot_kinds(table: "DataFrame") -> Figure:
     return figure
 
 
-def plot_most_memorized(table: "DataFrame", image_ids: np.ndarray, pixels: np.ndarray, count: int = SHOWN) -> Figure:
-    """The images of the highest Mbar, of those above 2 standard errors first: image_ids [K], pixels [K C H W] uint8."""
+def most_memorized(table: "DataFrame", image_ids: Collection[str], count: int = SHOWN) -> "DataFrame":
+    """The rows of highest Mbar among `image_ids`, of those above 2 standard errors first."""
     known = table[table["se"].notna() & table["image_id"].isin(image_ids)]
-    order = np.lexsort([-known["Mbar"], ~(known["Mbar"] > HIGH * known["se"])])[:count]
+    return known.iloc[np.lexsort([-known["Mbar"], ~(known["Mbar"] > HIGH * known["se"])])[:count]]
+
+
+def plot_most_memorized(top: "DataFrame", image_ids: np.ndarray, pixels: np.ndarray) -> Figure:
+    """The images of `most_memorized` in their order: image_ids [K], pixels [K C H W] uint8."""
     place = {image: k for k, image in enumerate(image_ids)}
-    figure = Figure(figsize=(0.8 * count + 0.3, 1.7), layout="constrained")
-    figure.suptitle(f"highest counterfactual scores of {len(known)} images (score ± SE, copies)", fontsize=9)
-    panels = figure.subplots(1, count, squeeze=False)[0]
-    for axes in panels:
-        axes.set_axis_off()
-    for axes, (_, row) in zip(panels, known.iloc[order].iterrows(), strict=False):
-        picture = np.moveaxis(pixels[place[row["image_id"]]], 0, -1)
-        axes.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axes.set_title(f"{row['Mbar']:.3g}\n±{row['se']:.2g}\n×{row['copies']:g}", fontsize=7)
-    return figure
+    shown = pixels[[place[image] for image in top["image_id"]]]
+    below = [f"{row.Mbar:.3g}\n± {row.se:.2g}\n×{row.copies:g}" for row in top.itertuples()]
+    return plot_images([("highest\nscore", shown, below)])
 
 
 def _panel(title: str) -> "tuple[Figure, Axes]":
@@ -159,15 +185,17 @@ def _combinations(counts: Sequence[Mapping[str, Any]], names: tuple[str, str]) -
     return list(dict.fromkeys((cell[names[0]], cell[names[1]]) for cell in counts))
 
 
-def _words(values: tuple[Any, ...], names: tuple[str, str], between: str = ", ") -> str:
+def _words(values: tuple[Any, ...], names: tuple[str, str]) -> str:
+    """In lines so short that columns stand beside each other in one column of a paper."""
+
     def said(value: bool | None, name: str) -> str:
         if value is None:
-            return f"{name} unknown"
+            return f"{name}\nunknown"
         return {
-            "score": "high score" if value else "score not above 2 SE",
+            "score": "high score" if value else "score not\nabove 2 SE",
             "recovered": "recovered" if value else "not recovered",
             "dense": "dense" if value else "sparse",
-            "leverage": "high leverage" if value else "low leverage",
+            "leverage": "high\nleverage" if value else "low\nleverage",
         }[name]
 
-    return between.join(said(value, name) for value, name in zip(values, names, strict=True))
+    return ",\n".join(said(value, name) for value, name in zip(values, names, strict=True))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.pictures import held_out_marks
 from analysis.pictures.points import Points, rate_points, said_runs, said_setting, said_share, with_runs
 from analysis.pictures.scales import study_scale
 from analysis.plots import Ordered, ReportFigure, plot_rates
@@ -44,17 +45,19 @@ def recovery(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figur
     for x, line, xlabel in (("params", copies, "parameters"), ("copies", params, "copies of the image")):
         if rows[x].nunique() < 2:
             continue
-        fitted = curve(found, rows, x, line.name)
+        fitted, held = curve(found, rows, x, line.name), held_out_marks.held_out(found, rows, x, line.name)
         figure = plot_rates(
             rates, x, line, xlabel=xlabel, ylabel=f"recovered share ({100 * level:g} % interval)", runs=rows, null=null,
-            curve=fitted,
+            curve=fitted, legend=[held_out_marks.LEGEND] if held else [],
         )  # fmt: skip
         at = rate_points(
             figure.axes[0], rates, x, line, runs=rows, null=null, curve=fitted, level=level,
             said=lambda row: f"{said_setting(row, by)}: {said_share(row, 'recovered', 'chains')}",
         )  # fmt: skip
+        at = _held_out(figure, at, held, rates, x, line)
         alt = f"Recovered share against {xlabel}, {rows[line.name].nunique()} lines; {trend(rates, x)}."
-        caption = f"{captions[x]}{drawn} {said}"
+        without = held_out_marks.sentence(found, held, "strata of runs", level)
+        caption = f"{captions[x]}{drawn}{without} {said}"
         out.append(_figure(f"recovery_by_{x}", figure, caption, alt, at))
     return out or "No curve of recovery: neither parameters nor copies vary."
 
@@ -107,20 +110,24 @@ def memorized(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figu
     rates, lines = with_runs(rates, rows, by), study_scale(tables, line)
     null = null_rate(tables, "n_null_memorized", "n_generated")
     fitted = curve(found, rows, "params", line)
-    held = [v for v in found.result.law.variables if v not in by] if found and fitted else []
+    fixed = [v for v in found.result.law.variables if v not in by] if found and fitted else []
+    held = held_out_marks.held_out(found, rows, "params", line)
     figure = plot_rates(
         rates, "params", lines, xlabel="parameters", curve=fitted, runs=rows, null=null,
         ylabel=f"memorized share of samples ({100 * level:g} % interval)",
+        legend=[held_out_marks.LEGEND] if held else [],
     )  # fmt: skip
     at = rate_points(
         figure.axes[0], rates, "params", lines, runs=rows, curve=fitted, null=null, level=level,
         said=lambda row: f"{said_setting(row, by)}: {said_share(row, 'memorized', 'samples')}",
     )  # fmt: skip
+    at = _held_out(figure, at, held, rates, "params", lines)
     caption = (
         f"Share of generated samples that are copies (gap ratio below 1/3) against model size, by the largest "
         f"number of copies. "
         f"Dotted: the same test against held-out images. n = {rows['run_id'].nunique()} runs."
-        + (f" The fitted curve holds {', '.join(held)} at each line's median." if held else "")
+        + (f" The fitted curve holds {', '.join(fixed)} at each line's median." if fixed else "")
+        + held_out_marks.sentence(found, held, "runs", level)
     )
     alt = f"Memorized share against parameters; {trend(rates, 'params')}."
     return [_figure("memorized_by_params", figure, caption, alt, at)]
@@ -151,6 +158,15 @@ def duplication(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fi
     )
     alt = f"Memorized share against duplication rate; {trend(rates, 'duplication_rate')}."
     return [_figure("memorized_by_duplication", figure, caption, alt, at)]
+
+
+def _held_out(
+    figure: "Figure", at: Points, held: held_out_marks.HeldOut | None, rates: "DataFrame", x: str, line: Ordered
+) -> Points:
+    if held is None:
+        return at
+    held_out_marks.draw(figure.axes[0], held, rates, x, line)
+    return held_out_marks.with_held_out(at, figure.axes[0], held, rates, x, line)
 
 
 def _figure(name: str, figure: "Figure", caption: str, alt: str, at: Points) -> ReportFigure:

@@ -31,14 +31,15 @@ class Ranking(NamedTuple):
     label: str
     pooled: str  # of a run's values: sum, min or mean
     largest: bool
-    said: str  # with {value} and {n}, the number of runs
+    said: str  # with {value}
+    below: str  # the same below a picture, where the label says what it is
 
 
 RANKINGS = (
-    Ranking("n_hits", "generated\nmost often", "sum", True, "{value:.0f} hits"),
-    Ranking("n_basin_recovered", "restored\nmost often", "sum", True, "{value:.0f} chains"),
-    Ranking("best_ratio", "closest\ncopy", "min", False, "ratio {value:.2g}"),
-    Ranking("leverage", "most\ninfluence", "mean", True, "leverage {value:.2g}"),
+    Ranking("n_hits", "generated\nmost often", "sum", True, "{value:.0f} hits", "{value:.0f} hits"),
+    Ranking("n_basin_recovered", "restored\nmost often", "sum", True, "{value:.0f} chains", "{value:.0f} chains"),
+    Ranking("best_ratio", "closest\ncopy", "min", False, "ratio {value:.2g}", "ratio {value:.2g}"),
+    Ranking("leverage", "most\ninfluence\n(leverage)", "mean", True, "leverage {value:.2g}", "{value:.2g}"),
 )
 
 
@@ -76,13 +77,13 @@ def _ranked(tables: Tables) -> ReportFigure | str:
         return "No pictures of memorized images: it takes the images table, the samples files and a memorized image."
     strips = [
         (r.label, np.stack([tables.pixels[image] for image in top["image_id"]]),
-         [f"×{_copies(row)}\n{r.said.format(value=row.value)}\nn {len(row.runs)}" for row in top.itertuples()])
+         [f"×{_copies(row)}\n{r.below.format(value=row.value)}\nn {len(row.runs)}" for row in top.itertuples()])
         for r, top in found
     ]  # fmt: skip
     figure = plot_images(strips)
     across = max(len(top) for _, top in found)
     marks = [
-        _mark(figure.axes[k * across + column], strips[k][1][column],
+        mark(figure.axes[k * across + column], strips[k][1][column],
               f"image {row.image_id}: {r.said.format(value=row.value)} ({r.pooled} over runs), ×{_copies(row)}; "
               f"n = {said_runs(len(row.runs))}", row.runs)
         for k, (r, top) in enumerate(found) for column, row in enumerate(top.itertuples())
@@ -107,13 +108,13 @@ def _copies(row: Any) -> str:
     return f"{row.copies_lo:g}" if row.copies_lo == row.copies_hi else f"{row.copies_lo:g}–{row.copies_hi:g}"
 
 
-def _mark(axes: Axes, pixels: Array, said: str, runs: tuple[str, ...]) -> Mark:
+def mark(axes: Axes, pixels: Array, said: str, runs: tuple[str, ...]) -> Mark:
     """At the middle of a picture [C H W]."""
     return Mark(axes, (pixels.shape[-1] - 1) / 2, (pixels.shape[-2] - 1) / 2, said, runs)
 
 
 def _copies_and_new(tables: Tables) -> ReportFigure | str:
-    samples = gallery_samples(tables.gallery)
+    samples = pictures_of_runs(tables.gallery, GALLERY)
     if samples is None or not len(samples["ratio"]):
         return "No pictures of copies beside new samples: the runs kept no samples."
     strips, kinds = [], []
@@ -124,7 +125,7 @@ def _copies_and_new(tables: Tables) -> ReportFigure | str:
             for k in order
             if np.isfinite(samples["ratio"][k]) and (samples["ratio"][k] < COPY) == (kind == "copy")
         ]
-        chosen = _of_unlike_runs(kept, samples)
+        chosen = chosen_of_runs(kept, samples)
         if chosen:
             below = [f"ratio {samples['ratio'][k]:.2f}\n×{samples['copies'][k]:.0f}" for k in chosen]
             strips += [(f"{kind}:\nsample", samples["samples"][chosen], [""] * len(chosen)),
@@ -134,23 +135,23 @@ def _copies_and_new(tables: Tables) -> ReportFigure | str:
     return _described(figure, strips, samples, kinds, tables)
 
 
-def gallery_samples(gallery: Mapping[str, Mapping[str, Array]]) -> dict[str, Array] | None:
-    """The kept samples of all runs, one below the other: samples, nearest [S C H W], ratio, copies, run [S].
+def pictures_of_runs(gallery: Mapping[str, Mapping[str, Array]], names: Sequence[str]) -> dict[str, Array] | None:
+    """The arrays `names` of all runs, one below the other, named without the word before _; and `run` [S] of each.
 
-    Runs without the arrays, and those of another picture size than the first, are left out; None where no run is left.
+    names: the first is one of pixels (schema.GALLERY). Runs without the arrays, and those of another picture size than
+    the first, are left out; None where no run is left.
     """
-    whole = {run: arrays for run, arrays in sorted(gallery.items()) if all(name in arrays for name in GALLERY)}
-    shapes = {arrays[GALLERY[0]].shape[1:] for arrays in whole.values()}
+    whole = {run: arrays for run, arrays in sorted(gallery.items()) if all(name in arrays for name in names)}
     first = next(iter(whole.values()), None)
     if first is None:
         return None
-    if len(shapes) > 1:
-        whole = {run: a for run, a in whole.items() if a[GALLERY[0]].shape[1:] == first[GALLERY[0]].shape[1:]}
-    found = {name.removeprefix("gallery_"): np.concatenate([a[name] for a in whole.values()]) for name in GALLERY}
-    return found | {"run": np.concatenate([[run] * len(a["gallery_ratio"]) for run, a in whole.items()])}
+    shape = first[names[0]].shape[1:]
+    whole = {run: arrays for run, arrays in whole.items() if arrays[names[0]].shape[1:] == shape}
+    found = {name.partition("_")[2]: np.concatenate([arrays[name] for arrays in whole.values()]) for name in names}
+    return found | {"run": np.repeat(list(whole), [len(arrays[names[0]]) for arrays in whole.values()])}
 
 
-def _of_unlike_runs(order: Sequence[int], samples: Mapping[str, Array]) -> list[int]:
+def chosen_of_runs(order: Sequence[int], samples: Mapping[str, Array]) -> list[int]:
     """ACROSS of `order`, in it: at most A_RUN of one run and one of each nearest image, while there are others."""
     chosen: dict[int, None] = {}  # in order of choice
     for most in (A_RUN, ACROSS):  # of one run
@@ -181,7 +182,7 @@ def _described(
         rows.append({"kind": kind, "gap_ratio": ratio, "copies": copies, "runs": run})
         axes = figure.axes[first_row[kind] * across + done[kind]]
         said = f"{kind}: gap ratio {ratio:.2f} to an image with {copies:g} copies; run {run}"
-        marks.append(_mark(axes, samples["samples"][k], said, (run,)))
+        marks.append(mark(axes, samples["samples"][k], said, (run,)))
         done[kind] += 1
     last = last_evaluations(tables.evals)
     flagged, spurious = (last[name].sum(min_count=1) for name in ("n_flagged", "n_spurious"))

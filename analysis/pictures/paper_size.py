@@ -18,12 +18,11 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter
 
 from analysis.pictures.paper import SMALLEST_TEXT, check_width
+from analysis.pictures.strip_size import LINE, PICTURE, TALLEST, is_strips, resize_strips
 
 NARROW = 4.5  # inches: below, a legend takes too much of the width and goes below the panels
 PANEL, SHARED_PANEL = 2.0, 1.45  # inches, the narrowest panel with and without its own numbers at the left
 BESIDE = 2.6  # inches, the narrowest of several panels beside which a legend stands
-PICTURE, TALLEST = 0.78, 9.0  # inches: the largest side of a photograph, the text block of a page
-LINE = 0.145  # inches, of a line of small text
 
 
 def resize(figure: Figure, width: float) -> None:
@@ -33,6 +32,9 @@ def resize(figure: Figure, width: float) -> None:
     _scale_text(figure, float(np.clip(width / 5, 0.8, 1.0)))
     if figure.subfigs:
         _resize_photographs(figure, width)
+        return
+    if is_strips(figure):
+        resize_strips(figure, width)
         return
     panels = _panels(figure)
     if panels is None:  # no plain grid: all in proportion

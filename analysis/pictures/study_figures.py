@@ -14,6 +14,8 @@ from analysis.pictures import (
     intervention_figures,
     loss_and_gallery_figures,
     map_figures,
+    score_figures,
+    spurious_figures,
     training_figures,
 )
 from analysis.pictures.scales import study_scale
@@ -34,6 +36,8 @@ BUILDERS = (
     instrument_agreement_figures.agreement,
     loss_and_gallery_figures.gallery,
     image_figures.images,
+    spurious_figures.spurious,
+    score_figures.scores,
 )
 
 

@@ -15,7 +15,7 @@ from scaling.code_version import code_version
 from scaling.config import SCIENCE_VERSION
 from scaling.data.cache import content_hash
 from scaling.gallery import GALLERY_BYTES
-from scaling.schema import GALLERY, IDENTITY, IMAGE_GALLERY, SCHEMA_VERSION
+from scaling.schema import GALLERY, IDENTITY, IMAGE_GALLERY, SCHEMA_VERSION, SPURIOUS_GALLERY
 from scaling.table_files import TableFiles
 from scaling.tables import complete_row, typed
 from scaling.training.instruments.measurement import Measurement
@@ -98,7 +98,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 def _gallery(run: str, arrays: Mapping[str, np.ndarray]) -> bytes:
     ids, pixels = IMAGE_GALLERY
-    shown = {f"{run}.{name}": arrays[name] for name in GALLERY if name in arrays}
+    shown = {f"{run}.{name}": arrays[name] for name in (*GALLERY, *SPURIOUS_GALLERY) if name in arrays}
     keep = min(len(arrays[ids]), GALLERY_BYTES // max(1, arrays[pixels][0].nbytes))
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **shown, **{ids: arrays[ids][:keep], pixels: arrays[pixels][:keep]})

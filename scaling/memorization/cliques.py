@@ -25,7 +25,10 @@ class Flagged:
     n_flagged_true: int  # their medoid is a copy of a training image: precision = n_flagged_true / n_flagged
     n_spurious: int  # their medoid is a copy of no training and of no held-out image
     medoids: Tensor  # [G] int64 index of the sample in the middle of each group
-    image: Tensor  # [G] int64 the training image (family) nearest to it
+    sizes: Tensor  # [G] int64 samples in each group
+    spurious: Tensor  # [G] bool: counted in n_spurious
+    image: Tensor  # [G] int64 the training image (family) nearest to its medoid
+    ratio: Tensor  # [G] the medoid's gap ratio among the training images
     n_images_found: int  # unique training images among the true ones: recall = n_images_found / n_extracted
 
 
@@ -45,12 +48,16 @@ def generate_and_filter(
     medoids = torch.tensor([_medoid(samples, group) for group in groups], dtype=torch.int64, device=samples.device)
     found = gap_ratio(samples[medoids], members, family)
     true, known = found.ratio < MEMORIZED, gap_ratio(samples[medoids], holdout).ratio < MEMORIZED
+    spurious = ~true & ~known
     return Flagged(
         n_flagged=len(groups),
         n_flagged_true=int(true.sum()),
-        n_spurious=int((~true & ~known).sum()),
+        n_spurious=int(spurious.sum()),
         medoids=medoids,
+        sizes=torch.tensor([len(group) for group in groups], dtype=torch.int64, device=samples.device),
+        spurious=spurious,
         image=found.image,
+        ratio=found.ratio,
         n_images_found=len(found.image[true].unique()),
     )
 

@@ -7,7 +7,7 @@ import pytest
 from scaling.collect import collect, main
 from scaling.config import build, cell_id
 from scaling.gallery import GALLERY_BYTES
-from scaling.schema import GALLERY, IDENTITY, RECORDS, SCHEMA_VERSION, TABLES, SchemaError
+from scaling.schema import GALLERY, IDENTITY, RECORDS, SCHEMA_VERSION, SPURIOUS_GALLERY, TABLES, SchemaError, arrays
 from scaling.store import RunStore, StoreError
 
 
@@ -95,6 +95,43 @@ def test_images_and_prompts_are_in_the_gallery_each_image_once(tmp_path):
         for name, image in zip(found["image_ids"], found["image_pixels"], strict=True):
             np.testing.assert_array_equal(image, known[name])
         assert list(found[f"{folders[0].name}.prompt_context"]) == ["1/2"] * 3
+
+
+def with_spurious(folder, sizes, pixels=8):
+    """Give the run the pictures of spurious groups of these sizes."""
+    rng = np.random.default_rng(len(sizes))
+    pictures = rng.integers(0, 256, (2, len(sizes), 1, pixels, pixels), dtype=np.uint8)
+    ratio = rng.random(len(sizes), dtype=np.float32)
+    with np.load(folder / "samples.npz") as own:
+        arrays = {name: own[name] for name in own.files}
+    found = dict(zip(SPURIOUS_GALLERY, (*pictures, ratio, np.array(sizes, int)), strict=True))
+    np.savez(folder / "samples.npz", **arrays, **found)
+    return found
+
+
+def test_pictures_of_spurious_groups_go_along_where_a_run_has_them(tmp_path):
+    """An older run has none, another measured that there are none: both are there as they are."""
+    old, none, some = (make(tmp_path / "runs", seed) for seed in range(3))
+    with_spurious(none, [])
+    kept = with_spurious(some, [9, 5, 3])
+    main([str(tmp_path / "runs"), "--out", str(tmp_path / "tables")])
+    found = arrays(tmp_path / "tables" / "gallery.npz")
+    assert f"{old.name}.spurious_size" not in found and f"{old.name}.gallery_ratio" in found
+    assert found[f"{none.name}.spurious_samples"].shape == (0, 1, 8, 8)
+    for name in SPURIOUS_GALLERY:
+        np.testing.assert_array_equal(found[f"{some.name}.{name}"], kept[name])
+
+
+def test_of_spurious_groups_a_thinned_gallery_keeps_the_largest(tmp_path):
+    """Random pixels of 100x100 do not compress: of eight runs fewer than eight pictures fit."""
+    sizes = [8, 7, 6, 5, 4, 3, 2, 1]
+    for seed in range(8):
+        with_spurious(make(tmp_path / "runs", seed, points=(0,), samples=12, size=100), sizes, 100)
+    main([str(tmp_path / "runs"), "--out", str(tmp_path / "tables")])
+    path = tmp_path / "tables" / "gallery.npz"
+    assert path.stat().st_size <= GALLERY_BYTES
+    found = [array.tolist() for name, array in arrays(path).items() if name.endswith("spurious_size")]
+    assert len(found) == 8 and all(2 <= len(kept) < 8 and kept == sizes[: len(kept)] for kept in found)
 
 
 def test_a_missing_sample_file_is_an_error_never_nothing(tmp_path, capsys):

@@ -258,6 +258,7 @@ ARRAYS = {
     "five channels": saved(gallery_samples=np.zeros((4, 5, 8, 8), np.uint8)),
     "no pixels": saved(gallery_samples=np.zeros((4, 1, 0, 8), np.uint8)),
     "text for numbers": saved(gallery_ratio=np.array(["x"])),
+    "spurious of other lengths": saved(spurious_samples=PIXELS, spurious_size=np.ones(1, int)),
     "ids without pixels": saved(gallery_samples=PIXELS, image_ids=np.array(["a"]), image_pixels=PIXELS),
     "no archive": lambda path: path.write_bytes(b"PK\x03\x04 torn"),
 }  # fmt: skip

@@ -11,7 +11,7 @@ from torch import Tensor
 from scaling.diffusion.denoiser import Denoiser
 from scaling.diffusion.sampler import karras_sigmas, sample
 from scaling.fields import EvaluateConfig
-from scaling.memorization.cliques import generate_and_filter
+from scaling.memorization.cliques import Flagged, generate_and_filter
 from scaling.memorization.criteria import MEMORIZED, Match, match
 from scaling.memorization.cyclic import cyclic_extraction
 from scaling.memorization.extraction import extraction
@@ -23,6 +23,7 @@ from scaling.training.bench import Bench
 from scaling.training.instruments.measurement import Measurement
 
 GALLERY_HALF = 12  # samples shown: the first drawn, and as many with the smallest gap ratio
+MOST_SPURIOUS = 8  # groups of which one sample is kept to be looked at
 BASELINE = 2048  # training images at most behind kid_train
 log = logging.getLogger(__name__)
 
@@ -121,6 +122,21 @@ def _cliques(drawn: Tensor, bench: Bench, found: Measurement) -> None:
         return
     names = ("n_flagged", "n_flagged_true", "n_spurious")
     found.evals |= {name: getattr(groups, name) for name in names}
+    _spurious_gallery(drawn, groups, bench, found)
+
+
+def _spurious_gallery(drawn: Tensor, groups: Flagged, bench: Bench, found: Measurement) -> None:
+    """The medoids of the largest spurious groups beside the training image nearest to each."""
+    spurious, sizes = groups.spurious.cpu().numpy(), groups.sizes.cpu().numpy()
+    order = np.argsort(-sizes, kind="stable")  # of equals the one found first
+    shown = order[spurious[order]][:MOST_SPURIOUS]
+    image = groups.image.cpu().numpy()[shown]
+    found.arrays |= {
+        "spurious_samples": to_bytes(drawn[groups.medoids[torch.tensor(shown, device=drawn.device)]]),
+        "spurious_nearest": bench.data.pool[bench.data.positions[image]],
+        "spurious_ratio": groups.ratio.cpu().numpy()[shown].astype(np.float32),
+        "spurious_size": sizes[shown],
+    }
 
 
 def _quality(drawn: Tensor, bench: Bench, config: EvaluateConfig, found: Measurement) -> None:

@@ -7,8 +7,10 @@ from analysis.per_image.quadrants import axes, quadrants
 from analysis.pictures.counterfactual_figures import (
     KIND_COLORS,
     figures,
+    most_memorized,
     plot_against,
     plot_by_copies,
+    plot_density,
     plot_kinds,
     plot_most_memorized,
     plot_quadrants,
@@ -49,7 +51,9 @@ def found(table: pandas.DataFrame) -> dict:
 
 
 def words(figure: Figure) -> str:
-    return " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+    return " ".join(
+        text.get_text().replace("\n", " ") for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))
+    )
 
 
 def test_every_point_is_drawn_with_two_standard_errors(table):
@@ -76,7 +80,7 @@ def test_means_stand_at_their_copies_with_their_interval(table):
 
 def test_quadrants_show_every_count(table):
     counts = found(table)["quadrants"]
-    figure = plot_quadrants(counts, "distance_10")
+    figure = plot_quadrants(counts)
     shown = [int(text.get_text()) for text in figure.axes[0].texts]
     assert sorted(shown) == sorted(cell["n"] for cell in counts) and sum(shown) == 60
     assert "high score, recovered" in words(figure) and "n = 60 images" in words(figure)
@@ -84,7 +88,7 @@ def test_quadrants_show_every_count(table):
 
 def test_an_unknown_axis_is_named(table):
     counts = quadrants(axes(table.assign(leverage=np.nan))).to_dict("records")
-    assert "leverage unknown" in words(plot_quadrants(counts, "distance_10"))
+    assert "leverage unknown" in words(plot_quadrants(counts))
 
 
 def test_kinds_keep_their_colour_and_their_count(table):
@@ -101,12 +105,25 @@ def test_the_most_memorized_come_first_and_noise_last(table):
     table.loc[7, "Mbar"] = 50.0
     ids = table["image_id"].to_numpy()[:20]
     pixels = np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1) * np.ones((1, 3, 4, 4), np.uint8)
-    figure = plot_most_memorized(table, ids, pixels, count=20)
+    figure = plot_most_memorized(most_memorized(table, ids, count=20), ids, pixels)
     shown = [panel.images[0].get_array() for panel in figure.axes]
-    titles = [panel.get_title() for panel in figure.axes]
+    below = [panel.get_xlabel() for panel in figure.axes]
     above = int((table["Mbar"][:20] > 2 * table["se"][:20]).sum())
-    assert shown[0].max() == 7 and titles[0].startswith("50\n")
-    assert shown[above].max() == 5 and titles[above].startswith("99\n±90")
+    assert shown[0].max() == 7 and below[0].startswith("50\n")
+    assert shown[above].max() == 5 and below[above].startswith("99\n± 90")
+
+
+def test_inliers_are_shaded_and_high_scores_full(table):
+    """The central 90 % of 101 densities 0 … 100 are 5 to 95; images 1 and 2 alone exceed 2 standard errors."""
+    n = 101
+    many = pandas.DataFrame({"copies": 1, "Mbar": 0.5, "se": 1.0, "mean_in": np.arange(n, dtype=float)}, range(n))
+    many.loc[[1, 2], "Mbar"] = 3.0
+    (axes,) = plot_density(many).axes
+    corners = axes.patches[0].get_extents().transformed(axes.transData.inverted())
+    np.testing.assert_allclose((corners.x0, corners.x1), (5, 95))
+    full, open_ = (line for line in axes.lines if len(line.get_xdata()) not in (0, 2) or line.get_label() == "1")
+    assert list(full.get_xdata()) == [1, 2] and len(open_.get_xdata()) == n - 2
+    assert open_.get_markerfacecolor() == "white"
 
 
 def test_figures_are_made_of_what_is_there(table):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas
 import pytest
 
-from analysis.pictures.image_figures import ACROSS, gallery_samples, images
+from analysis.pictures.image_figures import ACROSS, images, pictures_of_runs
 from analysis.table import Tables, validated
 from scaling import schema
 
@@ -89,7 +89,7 @@ def test_no_run_fills_a_strip_while_others_have_pictures():
 
 def test_runs_of_another_picture_size_are_left_out():
     large = {name: np.repeat(array, 2, axis=-1) if array.ndim == 4 else array for name, array in strip([0.1]).items()}
-    found = gallery_samples({"a": strip([0.5, 0.6]), "b": large, "c": {}})
+    found = pictures_of_runs({"a": strip([0.5, 0.6]), "b": large, "c": {}}, schema.GALLERY)
     assert found["run"].tolist() == ["a", "a"]
 
 

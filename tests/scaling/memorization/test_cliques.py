@@ -169,6 +169,8 @@ def test_a_recurring_image_of_neither_set_is_spurious_and_one_of_the_holdout_is_
     emitted = copies_of(torch.cat([unique, held[:1], other]), torch.arange(48) % 6)
     found = generate_and_filter(emitted, unique, None, held)
     assert (found.n_flagged, found.n_flagged_true, found.n_spurious, found.n_images_found) == (6, 4, 1, 4)
+    assert (found.medoids[found.spurious] % 6).tolist() == [5] and found.sizes.tolist() == [8] * 6
+    assert torch.equal(found.ratio < 1 / 3, found.medoids % 6 < 4)
 
 
 def test_the_medoid_is_the_middle_of_its_group():

@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,8 @@ from scaling.data.sources import load_images
 from scaling.data.training_set import assemble
 from scaling.diffusion.ideal import IdealDenoiser
 from scaling.training.bench import Bench
+from scaling.training.instruments.measurement import Measurement
+from scaling.training.instruments.samples import MOST_SPURIOUS, judge
 from scaling.training.measure import measure
 
 
@@ -69,3 +72,40 @@ def test_samples_that_are_not_finite_are_refused_and_counted(caplog):
     none = measure(broken(1.0), bench, evaluate).evals
     assert (none["n_generated"], none["n_nonfinite"]) == (0, 32)
     assert all(none.get(name) is None for name in ("n_memorized", "n_flagged", "kid", "n_cyclic", "coverage"))
+
+
+def emitted(bench: Bench, evaluate, strangers: torch.Tensor, times: list[int]) -> Measurement:
+    """What `cliques` finds in samples of strangers[k] times[k] times, of a training image 30 times, one held out 20."""
+    parts = [(bench.train.images[0], 30), (bench.holdout.images[0], 20), *zip(strangers, times, strict=True)]
+    drawn = torch.cat([image.expand(count, *image.shape) for image, count in parts])
+    found = Measurement.empty(bench, evaluate)
+    noise = torch.randn(drawn.shape, generator=torch.Generator().manual_seed(0))
+    judge((drawn + 0.002 * noise).clamp(-1, 1), None, bench, evaluate, found, {"cliques"})
+    return found
+
+
+def test_the_largest_spurious_groups_are_kept_to_be_looked_at():
+    """Ten images of neither set, 3 to 12 times each: the eight that came most often, each beside its nearest image."""
+    bench, evaluate = prepared({"measures": ["cliques"]})
+    rng = torch.Generator().manual_seed(3)
+    strangers = torch.rand(10, 1, 8, 8, generator=rng) * 2 - 1
+    times = [5, 12, 3, 8, 10, 4, 6, 11, 7, 9]
+    found = emitted(bench, evaluate, strangers, times)
+    assert (found.evals["n_flagged"], found.evals["n_flagged_true"], found.evals["n_spurious"]) == (12, 1, 10)
+    order = sorted(range(10), key=lambda k: -times[k])[:MOST_SPURIOUS]
+    assert found.arrays["spurious_size"].tolist() == [times[k] for k in order]
+    kept = found.arrays["spurious_samples"].astype(float) / 127.5 - 1
+    np.testing.assert_allclose(kept, strangers[order].numpy(), atol=0.03)
+    far = torch.cdist(strangers[order].flatten(1), bench.train.images.flatten(1))
+    two = far.topk(2, largest=False)
+    np.testing.assert_allclose(found.arrays["spurious_ratio"], two.values[:, 0] / two.values[:, 1], atol=0.01)
+    nearest = found.arrays["spurious_nearest"].astype(float) / 127.5 - 1
+    np.testing.assert_allclose(nearest, bench.train.images[two.indices[:, 0]].numpy(), atol=0.005)
+
+
+def test_without_a_spurious_group_the_pictures_are_empty():
+    bench, evaluate = prepared({"measures": ["cliques"]})
+    found = emitted(bench, evaluate, torch.empty(0, 1, 8, 8), [])
+    assert found.evals["n_flagged"] == 2 and found.evals["n_spurious"] == 0
+    assert found.arrays["spurious_samples"].shape == found.arrays["spurious_nearest"].shape == (0, 1, 8, 8)
+    assert len(found.arrays["spurious_size"]) == len(found.arrays["spurious_ratio"]) == 0

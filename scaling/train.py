@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 from scaling.command import command_line
-from scaling.config import ConfigError, load, run_id
+from scaling.config import ConfigError, load
 from scaling.data.duplication import left_out, plan
 from scaling.fields import ExperimentConfig
-from scaling.store import Busy, RunStore, StoreError
+from scaling.identity import run_id
+from scaling.store import RunStore
+from scaling.store_errors import Busy, StoreError
 from scaling.training.points import evaluation_steps
 from scaling.training.wandb_view import show_records, under_agent, wanted
 

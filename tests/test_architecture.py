@@ -9,27 +9,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALING = {
-    0: {"schema", "config", "fields", "sizes", "flops", "atomic", "code_version", "limits", "redact", "command"},
+    0: {"limits", "redact", "atomic", "machine", "command", "code_version"}
+    | {"columns", "records", "arrays", "schema"}  # what is read of a study
+    | {"field_types", "runtime", "fields", "identity", "config", "sizes", "flops"},  # what a run is
     1: {"data", "models", "diffusion"},
-    2: {"memorization", "quality", "store", "checkpoints", "lock", "tables", "run_tables", "table_files", "gallery"}
-    | {"strangers"},
+    2: {"memorization", "quality"}
+    | {"store_errors", "status_file", "links", "lock", "trained", "store", "checkpoints"}  # what a run folder holds
+    | {"tables", "run_tables", "table_files", "gallery", "strangers"},
     3: {"training"},
-    4: {"sweep"},  # an engine runs cells, so it stands above training
-    5: {"finished_run"},
-    6: {
-        "train",
-        "sweep.__main__",
-        "status",
-        "overview",
-        "collect",
-        "selfcheck",
-        "compare",
-        "wandb_history",
-        "workspace",
-    }
-    | {"wandb_records", "export"},
-    7: {"audits"},
-    8: {"audit"},
+    4: {"forecasts"},  # of what training asks of a machine
+    5: {"sweep"},  # an engine runs cells, so it stands above training
+    6: {"finished_run"},
+    7: {"train", "sweep.__main__", "status", "overview", "collect", "selfcheck", "compare", "export"}
+    | {"wandb_history", "wandb_records", "workspace"},
+    8: {"audits"},
+    9: {"audit"},
 }
 ANALYSIS = {
     0: {"columns", "words"},

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from scaling.arrays import GALLERY, IMAGE_GALLERY
 from scaling.atomic import replace_bytes
 from scaling.audits.images import AuditImages
 from scaling.audits.refusal import AuditError
 from scaling.code_version import code_version
-from scaling.config import SCIENCE_VERSION
+from scaling.columns import IDENTITY, SCHEMA_VERSION
 from scaling.data.cache import content_hash
 from scaling.gallery import GALLERY_BYTES
-from scaling.schema import GALLERY, IDENTITY, IMAGE_GALLERY, SCHEMA_VERSION
+from scaling.identity import SCIENCE_VERSION
 from scaling.table_files import TableFiles
 from scaling.tables import complete_row, typed
 from scaling.training.instruments.measurement import Measurement

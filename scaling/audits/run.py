@@ -21,8 +21,9 @@ from scaling.audits.samples import Samples
 from scaling.audits.subject import Subject
 from scaling.compare.runs import Run
 from scaling.config import ConfigError
-from scaling.fields import EvaluateConfig, RuntimeConfig
+from scaling.fields import EvaluateConfig
 from scaling.memorization.criteria import MEMORIZED
+from scaling.runtime import RuntimeConfig
 from scaling.training.bench import Bench
 from scaling.training.instruments.measurement import Measurement
 from scaling.training.run import choose_device

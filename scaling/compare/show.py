@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scaling.atomic import replace_bytes
-from scaling.store import StoreError
+from scaling.store_errors import StoreError
 
 SETS = {"only_a": "only A", "only_b": "only B", "both": "A and B", "holdout": "neither (hold-out)"}
 BANDS = {"small": "< .2", "middle": ".2 to 1", "large": "> 1"}

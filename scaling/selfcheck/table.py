@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scaling.store import reason
+from scaling.store_errors import reason
 
 WIDTH = 160  # columns where there is no terminal
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from scaling.config import train_id
-from scaling.sweep.calibration import Calibration, read_run, remember
-from scaling.sweep.disk import check_room, free_bytes, size
+from scaling.forecasts.calibration import Calibration, read_run, remember
+from scaling.forecasts.disk import check_room, free_bytes, size
+from scaling.identity import train_id
 from scaling.sweep.named_first import named_first
 from scaling.sweep.packs import Packs, shape_of
 from scaling.sweep.plan import Outlook, Planned, cell_seconds

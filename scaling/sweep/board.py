@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaling.fields import DataConfig
-from scaling.sweep.disk import size
+from scaling.forecasts.disk import size
 from scaling.sweep.engine import Engine, Worker
 from scaling.sweep.queue import Event
 from scaling.training.progress import clock

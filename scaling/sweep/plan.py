@@ -8,14 +8,16 @@ from rich.table import Table
 from rich.text import Text
 
 from scaling import lock
-from scaling.config import ConfigError, cell_id, train_id
+from scaling.config import ConfigError
 from scaling.fields import ExperimentConfig
-from scaling.store import StoreError, read_status
+from scaling.forecasts.calibration import Calibration, calibrate
+from scaling.forecasts.cost_model import Seconds
+from scaling.forecasts.disk import sweep_disk
+from scaling.forecasts.forecast import Forecast, forecast, makespan
+from scaling.identity import cell_id, train_id
+from scaling.status_file import read_status
+from scaling.store_errors import StoreError
 from scaling.sweep.board import design
-from scaling.sweep.calibration import Calibration, calibrate
-from scaling.sweep.cost_model import Seconds
-from scaling.sweep.disk import sweep_disk
-from scaling.sweep.forecast import Forecast, forecast, makespan
 from scaling.sweep.grid import Cell
 from scaling.training.progress import clock
 

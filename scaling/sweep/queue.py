@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scaling import lock
-from scaling.store import RunStore, StoreError, read_status
-from scaling.sweep.forecast import makespan
+from scaling.forecasts.forecast import makespan
+from scaling.status_file import read_status
+from scaling.store import RunStore
+from scaling.store_errors import StoreError
 from scaling.sweep.grid import Cell
 
 RETRIES = 2  # of a cell whose worker died, since it last went further than before

@@ -5,12 +5,12 @@ from math import sqrt
 from torch import Tensor
 
 from scaling.code_version import code_version
-from scaling.config import SCIENCE_VERSION, canonical, cell_id, run_id, train_id
+from scaling.columns import SCHEMA_VERSION
 from scaling.data.training_set import TrainingSet
 from scaling.diffusion.denoiser import Denoiser
 from scaling.fields import ExperimentConfig
+from scaling.identity import SCIENCE_VERSION, canonical, cell_id, run_id, train_id
 from scaling.models.ladder import count_params, count_params_no_time, forward_flops
-from scaling.schema import SCHEMA_VERSION
 from scaling.training.member import learning_rate
 from scaling.training.points import protocol
 

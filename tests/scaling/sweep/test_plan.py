@@ -5,19 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config import ConfigError, cell_id, run_id
+from scaling.config import ConfigError
+from scaling.forecasts.calibration import Calibration, calibrate
+from scaling.forecasts.cost_model import Seconds
+from scaling.forecasts.disk import run_disk, sweep_disk
+from scaling.forecasts.run_work import run_work
+from scaling.forecasts.server_core import START_SECONDS
+from scaling.identity import cell_id, run_id
 from scaling.sweep.__main__ import main
 from scaling.sweep.agenda import Agenda
-from scaling.sweep.calibration import Calibration, calibrate
-from scaling.sweep.cost_model import Seconds
-from scaling.sweep.disk import run_disk, sweep_disk
 from scaling.sweep.grid import Cell
 from scaling.sweep.named_first import named_first, plan_words, read_rows
 from scaling.sweep.plan import Outlook, plan_cells
 from scaling.sweep.queue import Event, Queue
-from scaling.sweep.run_work import run_work
-from scaling.sweep.server_core import START_SECONDS
-from tests.scaling.sweep.runs import KNOWN, configured, finish
+from tests.scaling.forecasts.runs import KNOWN, configured, finish
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import pytest
 
 from scaling.config import build, given, load
 from scaling.data.duplication import plan
-from scaling.sweep.forecast import forecast
+from scaling.forecasts.forecast import forecast
 from scaling.sweep.grid import expand
 
 ROOT = Path(__file__).parents[3]

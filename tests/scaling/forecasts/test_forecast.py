@@ -5,10 +5,10 @@ import pytest
 
 from scaling.config import build, put
 from scaling.flops import forward_flops
+from scaling.forecasts.forecast import forecast, makespan
+from scaling.forecasts.network_shape import layers, network_shape
+from scaling.forecasts.run_work import TERMS, run_work
 from scaling.sizes import count_params
-from scaling.sweep.forecast import forecast, makespan
-from scaling.sweep.network_shape import layers, network_shape
-from scaling.sweep.run_work import TERMS, run_work
 
 
 def configured(**keys):

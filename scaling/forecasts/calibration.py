@@ -17,16 +17,19 @@ from statistics import fmean
 import numpy as np
 
 from scaling.atomic import replace_bytes
-from scaling.config import SCIENCE_VERSION, TRAINING_VERSION, ConfigError, build
+from scaling.columns import SchemaError
+from scaling.config import ConfigError, build
 from scaling.data.cache import cache_folder
-from scaling.fields import RuntimeConfig
+from scaling.forecasts.cost_model import CostModel, Seconds, Timing, fit
+from scaling.forecasts.run_work import TERMS, run_work
+from scaling.forecasts.server_core import START_SECONDS
+from scaling.identity import SCIENCE_VERSION, TRAINING_VERSION
 from scaling.limits import parse_json, read_bytes
-from scaling.schema import RECORDS, SchemaError, records
-from scaling.store import StoreError, read_status
-from scaling.sweep.cost_model import CostModel, Seconds, Timing, fit
-from scaling.sweep.machine import gpus, machine_name
-from scaling.sweep.run_work import TERMS, run_work
-from scaling.sweep.server_core import START_SECONDS
+from scaling.machine import gpus, machine_name
+from scaling.records import RECORDS, records
+from scaling.runtime import RuntimeConfig
+from scaling.status_file import read_status
+from scaling.store_errors import StoreError
 
 NEWEST = 300  # runs that are read at most: reading more would cost more than it tells
 LARGEST = 2**24  # bytes of a cache

@@ -4,13 +4,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scaling.config import cell_id
-from scaling.fields import RuntimeConfig
-from scaling.sweep import calibration
-from scaling.sweep.calibration import Calibration, cache_file, calibrate, finished_runs, newest, remember
-from scaling.sweep.run_work import run_work
-from scaling.sweep.server_core import START_SECONDS
-from tests.scaling.sweep.runs import KNOWN, configured, finish
+from scaling.forecasts import calibration
+from scaling.forecasts.calibration import Calibration, cache_file, calibrate, finished_runs, newest, remember
+from scaling.forecasts.run_work import run_work
+from scaling.forecasts.server_core import START_SECONDS
+from scaling.identity import cell_id
+from scaling.runtime import RuntimeConfig
+from tests.scaling.forecasts.runs import KNOWN, configured, finish
 
 CPU = RuntimeConfig(device="cpu")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scaling.fields import ExperimentConfig
-from scaling.store import StoreError
-from scaling.sweep.run_work import RunWork
+from scaling.forecasts.run_work import RunWork
+from scaling.store_errors import StoreError
 
 FLOAT = 4
 GENERATIONS = 2  # of checkpoints

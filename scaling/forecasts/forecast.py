@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from scaling.fields import ExperimentConfig
-from scaling.sweep.cost_model import CostModel, fit
-from scaling.sweep.disk import Disk, run_disk
-from scaling.sweep.run_work import RunWork, run_work
+from scaling.forecasts.cost_model import CostModel, fit
+from scaling.forecasts.disk import Disk, run_disk
+from scaling.forecasts.run_work import RunWork, run_work
 
 
 @dataclass(frozen=True, eq=False)

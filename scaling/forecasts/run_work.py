@@ -8,7 +8,7 @@ from scaling import sizes
 from scaling.data.duplication import plan
 from scaling.fields import ExperimentConfig
 from scaling.flops import forward_flops
-from scaling.sweep.network_shape import NetworkShape, network_shape
+from scaling.forecasts.network_shape import NetworkShape, network_shape
 from scaling.training.cost import Images, image_pairs, instrument_costs
 from scaling.training.points import evaluation_steps
 

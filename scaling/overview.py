@@ -82,6 +82,7 @@ class Overview:
         return sorted(found.items(), key=lambda item: -len(item[1]))
 
     def of(self, state: str) -> list[Run]:
+        """The runs in this state."""
         return [run for run in self.runs if run.state == state]
 
 

@@ -87,6 +87,8 @@ def arrow_schema(table: str) -> "pyarrow.Schema":
 
 
 def arrow_fields(columns: Iterable[Column]) -> "list[tuple[str, pyarrow.DataType]]":
+    """The columns as parquet has them."""
+
     import pyarrow as pa
 
     kinds = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}

@@ -173,6 +173,25 @@ def test_light_modules_bring_no_torch(module):
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
+def described(node: ast.AST) -> bool:
+    """With a docstring, or an abstract property of a protocol (`...`)."""
+    (first, *rest) = node.body
+    return bool(ast.get_docstring(node)) or (not rest and ast.unparse(first) == "...")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scaling").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_can_be_read_at_once_and_says_what_is_public(path):
+    """At most 300 lines a file and 50 a function; module, public classes and what they and the module define described."""
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert len(text.splitlines()) <= 300 and ast.get_docstring(tree)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    assert not [node.name for node in functions if node.end_lineno - node.lineno >= 50]
+    open_rooms = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_")]
+    named = [node for one in open_rooms for node in one.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert not [node.name for node in named if node.name[0] != "_" and not described(node)]
+
+
 def test_no_rooms_for_everything():
     names = {path.stem for package in ("scaling", "analysis") for path in (ROOT / package).rglob("*")}
     assert not names & {"utils", "util", "helpers", "common", "misc", "core"}

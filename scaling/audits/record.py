@@ -39,25 +39,6 @@ def audit_id(images: AuditImages, subject: str, asked: Mapping[str, object], *, 
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, allow_nan=False).encode()).hexdigest()[:12]
 
 
-def data_columns(images: AuditImages, source: str) -> dict[str, object]:
-    """Columns of the evals table that the images tell."""
-    data = images.data
-    _, channels, size, _ = data.pool.shape
-    return {
-        "data_sha256": data.data_sha256,
-        "dataset": source,
-        "image_size": size,
-        "channels": channels,
-        "n_unique": data.n_unique,
-        "n_train": data.n_train,
-        "n_holdout": len(data.holdout),
-        "n_duplicated": int((data.copies > 1).sum()),
-        "copies": int(data.copies.max()),
-        "duplication_rate": 1 - data.n_unique / data.n_train,
-        "near": "exact",
-    }
-
-
 def audit_rows(found: Measurement, columns: Mapping[str, object]) -> dict[str, list[dict]]:
     """Rows of every table; raises SchemaError on what the schema does not allow."""
     versions = {

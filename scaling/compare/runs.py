@@ -27,6 +27,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """Its run_id."""
         return self.folder.name
 
 

@@ -39,6 +39,7 @@ class Measured:
 
     @property
     def images_seen(self) -> int:
+        """At which the weights were measured."""
         return self.evals["images_seen"]
 
 

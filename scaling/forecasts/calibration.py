@@ -47,6 +47,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
+        """From its first step to its last record."""
         return float(self.timing.seconds.sum())
 
 
@@ -61,6 +62,7 @@ class Calibration:
 
     @classmethod
     def of(cls, runs: Iterable[Run]) -> "Calibration":
+        """Of these runs, the later of two with one run_id."""
         found = {run.run_id: run for run in runs}
         replicates: dict[str, list[float]] = {}
         for run in found.values():
@@ -79,6 +81,7 @@ class Calibration:
 
     @property
     def words(self) -> str:
+        """Whose speed a forecast by it rests on."""
         count = len(self.runs)
         if not count:
             return "the speed of a plain CPU core: no run of this machine is finished yet"

@@ -32,6 +32,7 @@ class Seconds(NamedTuple):
 
     @classmethod
     def of(cls, value: float, log_sd: float) -> "Seconds":
+        """The range of a log-normal forecast: log_sd is the sd of ln seconds."""
         return cls(value, value * exp(-Z * log_sd), value * exp(Z * log_sd))
 
 
@@ -54,6 +55,7 @@ class CostModel:
 
     @property
     def costs(self) -> Array:
+        """[T] seconds of one of each term."""
         return np.exp(self.log_costs)
 
     def seconds(self, amounts: Array) -> Seconds:

@@ -33,6 +33,8 @@ ENOUGH = 0.8  # of a forecast: less room than this is surely too little
 
 
 class Disk(NamedTuple):
+    """Bytes of a run folder."""
+
     kept: int  # by the finished run
     checkpoints: int  # beside it while it trains
 

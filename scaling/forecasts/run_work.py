@@ -52,10 +52,12 @@ class RunWork:
 
     @property
     def images(self) -> int:
+        """images_seen at the end of training."""
         return self.steps[-1] * self.batch_size
 
     @property
     def train_flops(self) -> float:
+        """Forward + backward = 3 forward."""
         return 3.0 * self.forward_flops * self.images
 
     def stretches(self) -> np.ndarray:

@@ -90,7 +90,7 @@ class Agenda:
         for rank, one in enumerate(self.cells):
             job = Job(
                 one.cell, one.seconds, train_id(one.cell.config), rank=rank * self.ranked,
-                flops=one.share * one.trains * one.forecast.train_flops, disk=one.forecast.disk.kept,
+                flops=one.share * one.trains * one.forecast.work.train_flops, disk=one.forecast.disk.kept,
             )  # fmt: skip
             self.jobs[one.cell.run_id] = one, job
         return [job for _, job in self.jobs.values()]

@@ -36,6 +36,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
+    """What a sweep file expands to."""
+
     cells: list[Cell]  # in the order of the file, the first parameter outermost; one a run_id
     notes: list[str]  # what the user should know, one line each
 

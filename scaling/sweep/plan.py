@@ -113,11 +113,12 @@ class Outlook:
     def of(cls, left: Sequence[Planned], workers: int) -> "Outlook":
         """Cells of one model err together, so the ends of their ranges are taken together too."""
         spans = [makespan([], [getattr(one, name) for one in left], workers) for name in ENDS]
-        flops = sum(one.share * one.trains * one.forecast.train_flops for one in left)
+        flops = sum(one.share * one.trains * one.forecast.work.train_flops for one in left)
         return cls(Seconds(*spans), flops, sweep_disk([one.forecast.disk for one in left], workers))
 
     @property
     def time(self) -> str:
+        """With its 80 % range, in words."""
         return f"about {clock(self.seconds.value)} ({clock(self.seconds.lo)} to {clock(self.seconds.hi)})"
 
 
@@ -147,18 +148,18 @@ def table(planned: Sequence[Planned]) -> Table:
             name, justify="left" if name in ("run", "cell", "state", "copies") else "right", no_wrap=name != "cell"
         )
     for one in planned:
-        cost, config = one.forecast, one.cell.config
+        work, config = one.forecast.work, one.cell.config
         row = (
             one.cell.run_id,
             one.cell.label,
             one.state,
             str(config.model.width),
-            f"{cost.params:,}",
+            f"{work.params:,}",
             design(config.data),
-            f"{cost.n_unique:,}",
-            f"{cost.n_train:,}",
-            f"{cost.images:,}",
-            f"{cost.train_flops / 1e12:,.2f}",
+            f"{work.n_unique:,}",
+            f"{work.n_train:,}",
+            f"{work.images:,}",
+            f"{work.train_flops / 1e12:,.2f}",
             clock(one.seconds),
         )
         made.add_row(*map(Text, row))  # Text: a label may hold [brackets]

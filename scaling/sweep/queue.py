@@ -43,6 +43,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
+        """The run folder."""
         return Path(self.cell.config.runtime.out) / self.cell.run_id
 
 
@@ -118,6 +119,7 @@ class Queue:
             self.interrupted(job)
 
     def interrupted(self, job: Job) -> None:
+        """Back among the pending: the job goes on from its checkpoint."""
         self.tell(Event("interrupted", job, ""))
         self.pending.append(job)
 

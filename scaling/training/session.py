@@ -66,10 +66,12 @@ class Session:
 
     @property
     def missing(self) -> set[int]:
+        """The steps that have no record yet."""
         return set(self.steps) - self.measured
 
     @cached_property
     def checkpoints(self) -> Checkpoints:
+        """Those of the run folder."""
         return Checkpoints(self.store.folder / "checkpoints")
 
     def report(self, state: Mapping[str, object]) -> None:

@@ -25,9 +25,9 @@ from scaling.code_version import commit
 from scaling.config import build
 from scaling.fields import ExperimentConfig
 from scaling.forecasts import server_core
-from scaling.forecasts.calibration import read_run
 from scaling.forecasts.cost_model import CostModel, Seconds, Timing, fit
 from scaling.forecasts.run_work import run_work
+from scaling.forecasts.timed_runs import read_run
 from scaling.store import RunStore
 from scaling.training.run import train
 

@@ -181,7 +181,7 @@ def described(node: ast.AST) -> bool:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "scaling").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_can_be_read_at_once_and_says_what_is_public(path):
-    """At most 300 lines a file and 50 a function; module, public classes and what they and the module define described."""
+    """At most 300 lines a file and 50 a function; every public name described, where it is defined."""
     text = path.read_text()
     tree = ast.parse(text)
     assert len(text.splitlines()) <= 300 and ast.get_docstring(tree)

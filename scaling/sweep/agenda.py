@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from scaling.forecasts.calibration import Calibration, read_run, remember
+from scaling.forecasts.calibration import Calibration
 from scaling.forecasts.disk import check_room, free_bytes, size
+from scaling.forecasts.timed_runs import read_run
+from scaling.forecasts.timing_cache import remember
 from scaling.identity import train_id
 from scaling.sweep.named_first import named_first
 from scaling.sweep.packs import Packs, shape_of

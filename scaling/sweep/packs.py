@@ -18,7 +18,7 @@ from scaling.atomic import replace_bytes
 from scaling.code_version import code_version
 from scaling.data.cache import cache_folder
 from scaling.fields import ExperimentConfig
-from scaling.forecasts.calibration import kind
+from scaling.forecasts.timed_runs import kind
 from scaling.limits import parse_json, read_bytes
 from scaling.machine import machine_name
 

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.table import Row
 from scaling.code_version import commit
-from scaling.sweep.machine import cores
+from scaling.machine import cores
 
 OURS = (
     "lightning", "step", "workers", "warm_worker", "evaluation_share", "instruments", "forecast", "scale",

@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python -m benchmarks.forecast [--shapes N] [--keep]
 
 Written to benchmarks/results/forecast.md. Columns: what a cell took, from its start to `done`; its forecast before any
-run of this machine, by the constants of scaling/sweep/server_core.py; after runs of FEW and of all other shapes (never
-its own). --keep: those constants become what was measured here, so "before any run" then says nothing until they meet
-another machine or other code.
+run of this machine, by the constants of scaling/forecasts/server_core.py; after runs of FEW and of all other shapes
+(never its own). --keep: those constants become what was measured here, so "before any run" then says nothing until they
+meet another machine or other code.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from benchmarks.table import Row
 from scaling.code_version import commit
 from scaling.config import build
 from scaling.fields import ExperimentConfig
+from scaling.forecasts import server_core
+from scaling.forecasts.cost_model import CostModel, Seconds, Timing, fit
+from scaling.forecasts.run_work import run_work
+from scaling.forecasts.timed_runs import read_run
 from scaling.store import RunStore
-from scaling.sweep import server_core
-from scaling.sweep.calibration import read_run
-from scaling.sweep.cost_model import CostModel, Seconds, Timing, fit
-from scaling.sweep.run_work import run_work
 from scaling.training.run import train
 
 RESULTS = Path(__file__).parent / "results" / "forecast.md"
@@ -146,7 +146,7 @@ def keep(runs: Sequence[Measured]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", type=int, default=len(SHAPES), help="only so many of them; nothing is written")
-    parser.add_argument("--keep", action="store_true", help="replace the constants of scaling/sweep/server_core.py")
+    parser.add_argument("--keep", action="store_true", help="replace the constants of scaling/forecasts/server_core.py")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as out:

@@ -19,8 +19,8 @@ from benchmarks.loops import CPU, Subject, experiment
 from benchmarks.table import Row
 from scaling.code_version import commit
 from scaling.diffusion.loss import weighted_loss
+from scaling.machine import cores
 from scaling.models.ladder import forward_flops
-from scaling.sweep.machine import cores
 from scaling.training.module import DenoiserModule
 from scaling.training.packing import fastest, speedups, step_of
 

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow.parquet as parquet
 import yaml
 
-from scaling.config import SCIENCE_VERSION, canonical, cell_id, train_id
+from scaling.identity import SCIENCE_VERSION, canonical, cell_id, train_id
 from scaling.schema import EVALS, IDENTITY, SCHEMA_VERSION, Column, own_columns
-from scaling.store import STATUS
+from scaling.status_file import STATUS
 from scaling.sweep.grid import Cell
 from scaling.tables import complete_record, complete_row, typed
 

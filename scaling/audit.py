@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The command line."""
     made = command_line("scaling.audit", "MODEL_OR_SAMPLES --data SOURCE [options]", PURPOSE, EXAMPLE)
     made.add_argument("subject", metavar="MODEL_OR_SAMPLES", type=Path,
                       help="folder of images, .npz, diffusers pipeline or run folder")  # fmt: skip

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scaling.atomic import replace_bytes
 from scaling.limits import open_regular, parse_json, read_bytes
-from scaling.store import StoreError, refused_write
+from scaling.store_errors import StoreError, refused_write
 
 GENERATIONS = 2
 TENSOR_BYTES, SHEET_BYTES = 2**36, 2**20

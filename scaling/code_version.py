@@ -10,8 +10,8 @@ PACKAGE = Path(__file__).resolve().parent
 # Engines and commands bring a configuration to `scaling.training` and show what came of it; no record depends on them.
 # tests/scaling/test_code_version.py: training imports none of these.
 NO_RECORD_DEPENDS_ON = frozenset({
-    "sweep", "selfcheck", "compare", "export", "audits",
-    "finished_run.py", "audit.py", "train.py", "status.py", "collect.py", "command.py",
+    "forecasts", "sweep", "selfcheck", "compare", "export", "audits",
+    "machine.py", "finished_run.py", "audit.py", "train.py", "status.py", "collect.py", "command.py",
 })  # fmt: skip
 
 

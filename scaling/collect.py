@@ -16,11 +16,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from scaling.columns import SchemaError
 from scaling.command import command_line
-from scaling.schema import RECORDS, SchemaError
-from scaling.store import RUN_ID, StoreError
+from scaling.identity import RUN_ID
+from scaling.machine import cores
+from scaling.records import RECORDS
+from scaling.store_errors import StoreError
 from scaling.strangers import mixed_versions, no_runs
-from scaling.sweep.machine import cores
 from scaling.sweep.plan import state_of
 from scaling.table_files import TableFiles
 

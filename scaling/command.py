@@ -10,7 +10,10 @@ NAMES = 32  # of them for an option and its value
 
 
 class OneScreen(argparse.RawDescriptionHelpFormatter):
+    """Help without headings."""
+
     def start_section(self, heading: str | None) -> None:
+        """A section without its heading."""
         super().start_section(None)  # what stands there is plain without one
 
 

@@ -1,11 +1,10 @@
-"""The configuration of one run: how it is read, and the identities made from it. No torch.
+"""The configuration of one run as it is read: defaults < YAML files in order < flags. No torch.
 
-Defaults < YAML files in order < flags; the same flags come from a W&B agent's ${args}. `runtime` says where and how
-fast, never what: it is in no identity.
+The same flags come from a W&B agent's ${args}. The identities made from a configuration (identity.py) have their names
+here too.
 """
 
 import difflib
-import hashlib
 import json
 import re
 import sys
@@ -21,12 +20,16 @@ from jsonargparse.typing import register_type
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from scaling import sizes
-from scaling.fields import ExperimentConfig, exact_fraction
+from scaling.field_types import exact_fraction
+from scaling.fields import ExperimentConfig
+from scaling.identity import SCIENCE_VERSION as SCIENCE_VERSION
+from scaling.identity import TRAINING_VERSION as TRAINING_VERSION
+from scaling.identity import canonical as canonical
+from scaling.identity import cell_id as cell_id
+from scaling.identity import resolve as resolve
+from scaling.identity import run_id as run_id
+from scaling.identity import train_id as train_id
 from scaling.limits import Refused, parse_yaml, printable, read_yaml
-
-SCIENCE_VERSION = 2  # raised when a configuration field is added or a recorded number changes its meaning
-TRAINING_VERSION = 1  # raised only when training itself changes
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 register_type(Fraction, str, exact_fraction)
@@ -199,6 +202,7 @@ def keys() -> list[str]:
 
 
 def sections() -> list[str]:
+    """The dotted name of every section, outer ones first."""
     return [key for key, _, nested in _walk(ExperimentConfig) if nested]
 
 
@@ -242,63 +246,3 @@ def _line_for(message: str) -> str:
         wanted = "whole numbers without exponent, lists as [a,b]"
         return f"{found[1]}={_cut(value[-1])}: not written as its type wants ({wanted})"
     return " ".join(message.split())
-
-
-def resolve(config: ExperimentConfig) -> ExperimentConfig:
-    """The same run with model.params replaced by the width of the nearest rung."""
-    if config.model.params is None:
-        return config
-    varying = config.train.sigma.law != "fixed"
-    width = sizes.nearest_width(config.model, config.data.image_size, config.model.params, varying_sigma=varying)
-    return config.model_copy(update={"model": config.model.model_copy(update={"params": None, "width": width})})
-
-
-def canonical(config: ExperimentConfig, *, without: tuple[str, ...] = ()) -> str:
-    """Canonical JSON of all but `runtime` and the dotted keys in `without`; raises ValueError on NaN or infinity."""
-    tree = resolve(config).model_dump(mode="json", exclude={"runtime"})
-    for key in without:
-        *path, last = key.split(".")
-        section = tree
-        for name in path:
-            section = section[name]
-        del section[last]
-    return json.dumps(tree, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _digest(text: str, version: int) -> str:
-    return hashlib.sha256(f"{text}{version}".encode()).hexdigest()[:12]
-
-
-def run_id(config: ExperimentConfig) -> str:
-    """First 12 hex digits of SHA-256 over the canonical configuration and SCIENCE_VERSION.
-
-    >>> run = build({"model": {"width": 8}})
-    >>> run_id(run) == run_id(build({"model": {"params": 40_489}, "runtime": {"out": "elsewhere"}}))  # the same science
-    True
-    >>> replicate = build({"model": {"width": 8}, "seed": 1})
-    >>> run_id(run) == run_id(replicate), cell_id(run) == cell_id(replicate)
-    (False, True)
-    """
-    return _digest(canonical(config), SCIENCE_VERSION)
-
-
-def canonical_section(config: ExperimentConfig, name: str) -> str:
-    """What `canonical` says of one section of a resolved configuration."""
-    tree = getattr(config, name).model_dump(mode="json")
-    return json.dumps(tree, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def run_id_of(seed: int, sections: Mapping[str, str]) -> str:
-    """The run_id of `canonical_section` by name of section, for many configurations that share them."""
-    parts = {**sections, "seed": str(seed)}
-    return _digest("{" + ",".join(f'"{name}":{parts[name]}' for name in sorted(parts)) + "}", SCIENCE_VERSION)
-
-
-def cell_id(config: ExperimentConfig) -> str:
-    """The run without its seed and fold: replicates share it."""
-    return _digest(canonical(config, without=("seed", "data.fold")), SCIENCE_VERSION)
-
-
-def train_id(config: ExperimentConfig) -> str:
-    """What training depends on: runs that share it have the same weights."""
-    return _digest(canonical(config, without=("evaluate", "model.prune")), TRAINING_VERSION)

@@ -1,59 +1,22 @@
 """The fields of one run's configuration with their defaults, types and what they rule out. No torch.
 
-A field added or a default changed is a new SCIENCE_VERSION (scaling.config).
+A field added or a default changed is a new SCIENCE_VERSION (scaling.identity).
 """
 
-import re
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import Field, model_validator
 
 from scaling import sizes
-
-FRACTION = re.compile(r"[+-]?[\d.]{1,400}(/\d{1,400}|[eE][+-]?\d{1,3})?", re.ASCII)  # 1e-999999999 fills the memory
-
-
-def exact_fraction(value: object) -> object:
-    """Decimal text, not binary: 0.1 is 1/10. What is no number is left for the type check to name.
-
-    >>> exact_fraction(0.1)
-    Fraction(1, 10)
-    """
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        return value
-    try:
-        if written := FRACTION.fullmatch(str(value).strip()):
-            return Fraction(written[0])
-    except (ValueError, ZeroDivisionError):
-        pass
-    raise ValueError("write a number as 0.1, 1/10 or 1e-3")
-
-
-def _folder(path: str) -> str:
-    """Locks are names made by exclusive creation, results appended lines and renamed files: object stores have none."""
-    if "://" in path:
-        raise ValueError(
-            "runs need a folder with file locks, rename and append, which no URL of an object store has; "
-            "give a (shared) folder's path and copy finished runs there (docs/cluster.md)"
-        )
-    return path
-
-
-Exact = Annotated[Fraction, BeforeValidator(exact_fraction), PlainSerializer(str)]
-Share = Annotated[Exact, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[int, Field(ge=0)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, use_attribute_docstrings=True
-    )
+from scaling.field_types import Exact, NonNegative, Positive, Section, Share
+from scaling.runtime import RuntimeConfig
 
 
 class FoldConfig(Section):
+    """The part of the pool that is left out of training."""
+
     index: NonNegative | None = None
     """part of the pool that is left out of training, with all its copies; null = nothing"""
     of: Annotated[int, Field(ge=2)] = 2
@@ -69,6 +32,8 @@ class FoldConfig(Section):
 
 
 class DuplicationConfig(Section):
+    """How often each image stands in the training set."""
+
     design: Literal["none", "uniform", "spectrum", "subset", "strata"] = "none"
     """uniform: a fraction has r copies; spectrum: equal strata of 1, 2, 4, … copies; subset: a share of all draws falls
     on a small repeated subset; strata: levels lists [images, copies]"""
@@ -114,6 +79,8 @@ class DuplicationConfig(Section):
 
 
 class DataConfig(Section):
+    """The images that are trained on and held out."""
+
     source: str = "digits"
     """digits, fashion_mnist, cifar10, hf:REPO[@REVISION], folder:DIR, parquet:FILE, idx:DIR"""
     image_size: Annotated[int, Field(ge=2, le=1024)] = 8
@@ -155,6 +122,8 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
+    """The network and its size."""
+
     family: Literal["unet", "mlp", "dit"] = "unet"
     """network family; its sizes are a ladder over width"""
     params: Positive | None = None
@@ -191,6 +160,8 @@ class ModelConfig(Section):
 
 
 class SigmaConfig(Section):
+    """The noise levels of training."""
+
     law: Literal["lognormal", "fixed"] = "lognormal"
     """law of the training noise level"""
     p_mean: float = -1.2
@@ -208,6 +179,8 @@ class SigmaConfig(Section):
 
 
 class TrainConfig(Section):
+    """How long and how the network is trained."""
+
     images: Positive | None = None
     """length in training images (204,800 if neither is given)"""
     epochs: Positive | None = None
@@ -254,6 +227,8 @@ Context = Literal["1/4", "1/2", "3/4", "border", "patch"]
 
 
 class EvaluateConfig(Section):
+    """When and with which instruments the run is measured."""
+
     at: Positive | list[NonNegative] = 6
     """number of log-spaced points, or a list of images_seen; 0 and the last point are always evaluated"""
     samples: Annotated[int, Field(ge=2)] = 256
@@ -288,27 +263,6 @@ class EvaluateConfig(Section):
     """cyclic attack: times each sample is noised to basin_sigma and denoised again"""
 
 
-class RuntimeConfig(Section):
-    out: Annotated[str, AfterValidator(_folder)] = "runs"
-    """folder of the run folders"""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N"""
-    threads: Positive = 1
-    """CPU threads of this process; results depend on it in the last bits"""
-    compile: bool = False
-    """torch.compile the network (worth it on GPU only)"""
-    logger: Literal["auto", "none", "wandb"] = "auto"
-    """wandb: show the run there too (auto: under a W&B agent); what is true stays in the run folder"""
-    wandb_mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """auto: online where a key is found, else offline"""
-    progress: bool = True
-    """show progress"""
-    checkpoint_every: Annotated[float, Field(gt=0)] = 60.0
-    """seconds between checkpoints"""
-    other_code: bool = False
-    """go on with a run that another version of the code began: its records then come from both, each names its own"""
-
-
 class ExperimentConfig(Section):
     """One run. Canonical: `resolve` has replaced model.params by a width."""
 
@@ -327,4 +281,5 @@ class ExperimentConfig(Section):
 
     @property
     def draw(self) -> int:
+        """The key of the order of the source's images."""
         return self.seed if self.data.draw is None else self.data.draw

@@ -5,7 +5,7 @@ from pathlib import Path
 from scaling.config import ConfigError, build
 from scaling.fields import ExperimentConfig
 from scaling.limits import YAML_BYTES, Refused, parse_yaml, read_bytes
-from scaling.store import StoreError
+from scaling.store_errors import StoreError
 from scaling.sweep.plan import state_of
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from scaling.schema import GALLERY, IMAGE_GALLERY, PROMPT_GALLERY, RECORDS, SPURIOUS_GALLERY, records
-from scaling.schema import arrays as stored_arrays
-from scaling.store import StoreError
+from scaling.arrays import GALLERY, IMAGE_GALLERY, PROMPT_GALLERY, SPURIOUS_GALLERY
+from scaling.arrays import arrays as stored_arrays
+from scaling.records import RECORDS, records
+from scaling.store_errors import StoreError
 
 GALLERY_BYTES = 2_000_000
 IMAGE_BYTES = GALLERY_BYTES // 4  # of it for the images themselves

@@ -47,6 +47,8 @@ class Held(RuntimeError):
 
 
 class Owner(NamedTuple):
+    """Who holds a lock."""
+
     host: str
     machine: str  # one boot and one table of pids: only inside it does a pid mean anything
     pid: int

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from heapq import nlargest
 from pathlib import Path
 
-from scaling.store import RUN_ID
+from scaling.forecasts.calibration import Calibration, calibrate
+from scaling.forecasts.forecast import forecast, makespan
+from scaling.identity import RUN_ID
+from scaling.machine import default_workers
 from scaling.strangers import mixed_versions, no_runs
-from scaling.sweep.calibration import Calibration, calibrate
-from scaling.sweep.forecast import forecast, makespan
 from scaling.sweep.grid import SECTIONS, Cell
-from scaling.sweep.machine import default_workers
 from scaling.sweep.plan import cell_seconds, state_of
 
 STATES = ("done", "running", "pending", "interrupted", "stale", "failed")
@@ -82,6 +82,7 @@ class Overview:
         return sorted(found.items(), key=lambda item: -len(item[1]))
 
     def of(self, state: str) -> list[Run]:
+        """The runs in this state."""
         return [run for run in self.runs if run.state == state]
 
 

@@ -10,22 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scaling.columns import EVALS, IDENTITY, KEYS, NESTED, SCHEMA_VERSION, TABLES, SchemaError, own_columns
 from scaling.limits import Refused, read_parquet
-from scaling.schema import (
-    EVALS,
-    IDENTITY,
-    KEYS,
-    NESTED,
-    RECORD_BYTES,
-    RECORDS,
-    SCHEMA_VERSION,
-    TABLES,
-    SchemaError,
-    own_columns,
-    records,
-    rows,
-    whole_lines,
-)
+from scaling.records import RECORD_BYTES, RECORDS, records, rows, whole_lines
 from scaling.tables import arrow_fields, arrow_schema, complete_record, complete_row, typed
 
 if TYPE_CHECKING:

@@ -12,6 +12,8 @@ HEAD = 8  # channels of an attention head, at most
 
 
 class ModelShape(Protocol):
+    """What of a model's configuration decides its size."""
+
     # Properties: a frozen configuration has them to read, not to set.
     @property
     def family(self) -> str: ...

@@ -4,14 +4,13 @@ runs/<run_id>/ config.yaml  status.json  evals.jsonl (the truth)  images.parquet
 Beside them runs/.trained/<train_id>/ names the finished runs that have these weights.
 """
 
-import errno
 import json
 import os
 import re
 import shutil
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -22,94 +21,15 @@ import yaml
 from scaling import lock
 from scaling.atomic import TEMPORARY, append_line, replace_bytes, replace_file
 from scaling.code_version import code_version, commit
-from scaling.config import SCIENCE_VERSION, resolve, run_id, train_id
+from scaling.columns import IDENTITY, SCHEMA_VERSION, SchemaError
 from scaling.fields import ExperimentConfig
-from scaling.limits import parse_json, printable, read_bytes
-from scaling.redact import redacted
-from scaling.schema import IDENTITY, RECORD_BYTES, RECORDS, SCHEMA_VERSION, SchemaError, records
+from scaling.identity import SCIENCE_VERSION, resolve, run_id, train_id
+from scaling.links import refuse_links
+from scaling.records import RECORD_BYTES, RECORDS, records
+from scaling.status_file import STATES, STATUS, read_status
+from scaling.store_errors import Busy, OtherCode, StoreError, reason, writing
 from scaling.tables import complete_record, complete_row, typed, write_parquet
-
-STATES = ("running", "done", "failed", "interrupted")
-STATUS = (
-    "state",
-    "reason",
-    "updated",
-    "images_seen",
-    "images_total",
-    "wall_seconds",
-    "n_memorized",
-    "n_generated",
-    "host",
-    "pid",
-    "device",
-    "threads",
-    "code_version",
-    "commit",
-    "science_version",
-    "run_id",
-    "train_id",
-    "data_sha256",
-)
-STATUS_TEXTS = frozenset(
-    ("state", "reason", "host", "device", "code_version", "commit", "run_id", "train_id", "data_sha256")
-)
-STATUS_NUMBERS = frozenset(STATUS) - STATUS_TEXTS
-STATUS_BYTES = 2**20
-RUN_ID = re.compile(r"[0-9a-f]{12}")
-
-
-class StoreError(RuntimeError):
-    """One line for the user: the run, what is wrong, what to do."""
-
-    def __init__(self, message: str = ""):
-        super().__init__(printable(message))
-
-
-class Busy(StoreError):
-    """Somebody alive is writing this run."""
-
-
-class OtherCode(StoreError):
-    """The run was begun by another version of the code."""
-
-
-class DiskFull(StoreError):
-    """The disk takes no more: nothing is wrong with the run, which goes on where it stopped once there is room."""
-
-
-def read_status(folder: Path) -> dict[str, Any]:
-    """What status.json of a run folder says, {} where there is none; raises StoreError on one that is no status."""
-    path = f"{folder}/status.json"  # of 100,000 runs a Path each takes as long as reading them
-    try:
-        content = read_bytes(path, STATUS_BYTES)
-        if not content:  # a power cut right after a `running` was written
-            return {}
-        return _checked_status(parse_json(content))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise StoreError(
-            f"{path}: not a status ({error}); remove the file, and the run goes on from its records"
-        ) from None
-
-
-def _checked_status(status: dict[str, Any]) -> dict[str, Any]:
-    """The status with texts that a terminal can show; raises ValueError, KeyError or TypeError on what is none."""
-    if status["state"] not in STATES:
-        raise ValueError(f"state {status['state']}")
-    for name, value in status.items():
-        number = type(value) in (int, float)
-        wrong = (name in STATUS_NUMBERS and not number) or (name in STATUS_TEXTS and not isinstance(value, str))
-        if value is not None and (wrong or isinstance(value, (list, dict)) or (number and not abs(value) < 2**63)):
-            raise ValueError(f"{name}={value!r}")
-    return {name: printable(value) if isinstance(value, str) else value for name, value in status.items()}
-
-
-def reason(error: BaseException) -> str:
-    """An exception as one line; Python's own ("'x'") are named, ours speak for themselves."""
-    text = printable(redacted(" ".join(str(error).split())))
-    named = type(error).__module__ == "builtins" or not text
-    return f"{type(error).__name__}: {text}".rstrip(": ") if named else text
+from scaling.trained import mark_trained
 
 
 class RunStore:
@@ -127,7 +47,7 @@ class RunStore:
         StoreError where it cannot be written.
         """
         folder = Path(config.runtime.out) / run_id(config)
-        with _writing(folder, f"runtime.out={config.runtime.out}"):
+        with writing(folder, f"runtime.out={config.runtime.out}"):
             folder.mkdir(parents=True, exist_ok=True)
             refuse_links(folder)
             try:
@@ -138,7 +58,7 @@ class RunStore:
             if not store.done:
                 store._check_code()
             tree = resolve(config).model_dump(mode="json", exclude={"runtime"})
-            with _writing(folder, f"runtime.out={config.runtime.out}"):
+            with writing(folder, f"runtime.out={config.runtime.out}"):
                 for unfinished in list(folder.rglob(f"*{TEMPORARY}")):  # by a killed writer; this one is alone now
                     shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink(missing_ok=True)
                 replace_bytes(folder / "config.yaml", yaml.safe_dump(tree, sort_keys=False).encode())
@@ -177,18 +97,22 @@ class RunStore:
             self.close()
 
     def close(self) -> None:
+        """Ends the lock."""
         self._lock.release()
 
     @property
     def held(self) -> bool:
+        """Whether this process still has the run: a lock is taken over from one that stood still."""
         return self._lock.held()
 
     @property
     def status(self) -> dict[str, Any]:
+        """As `read_status` says."""
         return read_status(self.folder)
 
     @property
     def done(self) -> bool:
+        """As `finished` says."""
         return self.finished(self.config) is not None
 
     def set_status(self, state: str, **fields: object) -> None:
@@ -213,7 +137,7 @@ class RunStore:
         content = json.dumps(status, allow_nan=False).encode()
         with self._write():
             if state == "done":  # first, or a kill between the two would leave trained weights that nobody finds
-                _mark_trained(self.folder, status["train_id"])
+                mark_trained(self.folder, status["train_id"])
             # `running` comes twice a second and is worth no wait for the disk: it only shows how far a run is
             replace_bytes(self.folder / "status.json", content, durable=state != "running")
 
@@ -317,29 +241,6 @@ class RunStore:
         path.parent.mkdir(exist_ok=True)
         return path
 
-    def donor(self, train_id: str, at: Iterable[int] = ()) -> Path | None:
-        """The folder of another finished run of this store that trained the same and kept its weights, or None.
-
-        at: images_seen at which it must have kept them.
-        """
-        if not RUN_ID.fullmatch(train_id):
-            raise ValueError(f"{train_id!r}: not a train_id")
-        out, wanted, found = self.folder.parent, {f"{images}.safetensors" for images in at}, {}
-        for marker in sorted((out / ".trained" / train_id).glob("*")):
-            folder = out / marker.name
-            if not RUN_ID.fullmatch(marker.name) or folder.is_symlink():  # a name is a run of this store, or nothing
-                continue
-            try:
-                refuse_links(folder)
-                status = read_status(folder)
-            except StoreError:  # its own status page and sweep report it; this run can train by itself
-                continue
-            weights = {path.name for path in (folder / "weights").glob("*.safetensors")}
-            trained = status.get("state") == "done" and status.get("train_id") == train_id
-            if folder != self.folder and trained and weights and weights >= wanted:
-                found[folder] = len(weights)
-        return max(found, key=lambda folder: found[folder], default=None)
-
     @contextmanager
     def _write(self) -> Iterator[None]:
         if not self.held:
@@ -349,40 +250,8 @@ class RunStore:
                 f"run {self.run_id}: another process took its lock while this one stood still; this one ends, "
                 f"nothing is lost"
             )
-        with _writing(self.folder, f"run {self.run_id}"):
+        with writing(self.folder, f"run {self.run_id}"):
             yield
-
-
-def refuse_links(folder: Path) -> None:
-    """Raises StoreError where a run folder, or something in it, is a link, pipe or device: what is written or removed
-    in a run folder that came from elsewhere stays inside it."""
-    if folder.is_symlink():
-        raise StoreError(f"{folder}: a symbolic link is no run folder; put the folder itself in its place")
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:  # its writer may end just now
-        for entry in entries:
-            if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
-                kind = "a symbolic link" if entry.is_symlink() else "no regular file"
-                raise StoreError(f"{entry.path}: {kind}; remove it, or put the file itself in its place")
-            if entry.is_dir() and entry.name != "wandb":  # W&B links inside its own folder, which nothing here reads
-                refuse_links(Path(entry.path))
-
-
-@contextmanager
-def _writing(folder: Path, subject: str) -> Iterator[None]:
-    """Turns the system's refusal to write into one line with a remedy."""
-    try:
-        yield
-    except OSError as error:
-        raise refused_write(
-            error,
-            f"{subject}: cannot write {error.filename or folder} ({error.strerror}); "
-            f"make room or give another folder with --runtime.out=DIR",
-        ) from error
-
-
-def refused_write(error: OSError, message: str) -> StoreError:
-    """DiskFull where only room is missing, for now; else a plain StoreError."""
-    return (DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError)(message)
 
 
 def _whole(path: Path) -> bool:
@@ -393,9 +262,3 @@ def _whole(path: Path) -> bool:
             return file.read(1) == b"\n"
     except OSError:  # none, or an empty file
         return False
-
-
-def _mark_trained(folder: Path, train_id: str) -> None:
-    markers = folder.parent / ".trained" / train_id
-    markers.mkdir(parents=True, exist_ok=True)
-    (markers / folder.name).touch()

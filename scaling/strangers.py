@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling.code_version import code_version
-from scaling.config import SCIENCE_VERSION
+from scaling.identity import SCIENCE_VERSION
 from scaling.limits import printable
 
 OURS = {".workers", ".trained"}

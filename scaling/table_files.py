@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from scaling.atomic import TEMPORARY, sync_folder
-from scaling.schema import TABLES
+from scaling.columns import TABLES
 from scaling.tables import arrow_schema
 
 if TYPE_CHECKING:

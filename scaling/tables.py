@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling.atomic import replace_file
-from scaling.schema import IDENTITY, KEYS, NESTED, TABLES, Column, SchemaError, own_columns
+from scaling.columns import IDENTITY, KEYS, NESTED, TABLES, Column, SchemaError, own_columns
 
 if TYPE_CHECKING:
     import pyarrow
@@ -23,7 +23,7 @@ def complete_row(table: str, row: Mapping[str, object], identity: Mapping[str, o
     """
     columns = TABLES[table] if identity is None else own_columns(table)
     if unknown := sorted(set(row) - {column.name for column in columns}):
-        raise SchemaError(f"{table}.{unknown[0]}: no such column; scaling/schema.py lists them")
+        raise SchemaError(f"{table}.{unknown[0]}: no such column; scaling/columns.py lists them")
     made = {column.name: _value(table, column, row.get(column.name)) for column in columns}
     everything = {**(identity or {}), **made}
     for key in KEYS[table]:
@@ -87,6 +87,8 @@ def arrow_schema(table: str) -> "pyarrow.Schema":
 
 
 def arrow_fields(columns: Iterable[Column]) -> "list[tuple[str, pyarrow.DataType]]":
+    """The columns as parquet has them."""
+
     import pyarrow as pa
 
     kinds = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}

@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 from scaling.command import command_line
-from scaling.config import ConfigError, load, run_id
+from scaling.config import ConfigError, load
 from scaling.data.duplication import left_out, plan
 from scaling.fields import ExperimentConfig
-from scaling.store import Busy, RunStore, StoreError
+from scaling.identity import run_id
+from scaling.store import RunStore
+from scaling.store_errors import Busy, StoreError
 from scaling.training.points import evaluation_steps
 from scaling.training.wandb_view import show_records, under_agent, wanted
 
@@ -40,6 +42,7 @@ USUAL = {  # configuration keys that most runs set, as --help shows them
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if {"-h", "--help"} & set(argv):
         print(usual_help(), end="")
@@ -113,6 +116,7 @@ def steps(config: ExperimentConfig) -> list[int]:
 
 
 def folder(config: ExperimentConfig) -> str:
+    """The run folder."""
     return os.path.join(config.runtime.out, run_id(config))
 
 
@@ -123,6 +127,8 @@ def limit_threads(threads: int) -> None:
 
 
 def printer(config: ExperimentConfig) -> Callable[[Mapping[str, object]], None] | None:
+    """What shows progress, unless none is wanted."""
+
     from scaling.training.progress import Printer
 
     return Printer(f"run {run_id(config)}") if config.runtime.progress else None
@@ -178,6 +184,7 @@ def stop(signum: int, frame: object) -> None:
 
 
 def complain(error: Exception | str, code: int) -> int:
+    """Prints one line; gives the exit code back."""
     print(f"scaling.train: {error}", file=sys.stderr)
     return code
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from scaling.store import StoreError
+from scaling.store_errors import StoreError
 from scaling.training.wandb_view import unreachable
 
 PAGE = 200  # runs a request

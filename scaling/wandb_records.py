@@ -12,9 +12,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from scaling.columns import SCHEMA_VERSION, SchemaError
 from scaling.limits import Refused, parse_json, printable
-from scaling.schema import RECORD_BYTES, RECORDS, SCHEMA_VERSION, SchemaError
-from scaling.store import StoreError
+from scaling.records import RECORD_BYTES, RECORDS
+from scaling.store_errors import StoreError
 from scaling.tables import complete_record
 from scaling.wandb_history import Logged
 

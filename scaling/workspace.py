@@ -37,6 +37,8 @@ class Scatter(NamedTuple):
 
 
 class Media(NamedTuple):
+    """A panel of pictures."""
+
     title: str
     key: str
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scaling.code_version import commit
-from scaling.sweep.machine import cores
+from scaling.machine import cores
 
 NEVER_SKIPPED = ("ray", "agent", "browser")  # under CI: what they need is installed there
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"

@@ -9,27 +9,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALING = {
-    0: {"schema", "config", "fields", "sizes", "flops", "atomic", "code_version", "limits", "redact", "command"},
+    0: {"limits", "redact", "atomic", "machine", "command", "code_version"}
+    | {"columns", "records", "arrays", "schema"}  # what is read of a study
+    | {"field_types", "runtime", "fields", "identity", "config", "sizes", "flops"},  # what a run is
     1: {"data", "models", "diffusion"},
-    2: {"memorization", "quality", "store", "checkpoints", "lock", "tables", "run_tables", "table_files", "gallery"}
-    | {"strangers"},
+    2: {"memorization", "quality"}
+    | {"store_errors", "status_file", "links", "lock", "trained", "store", "checkpoints"}  # what a run folder holds
+    | {"tables", "run_tables", "table_files", "gallery", "strangers"},
     3: {"training"},
-    4: {"sweep"},  # an engine runs cells, so it stands above training
-    5: {"finished_run"},
-    6: {
-        "train",
-        "sweep.__main__",
-        "status",
-        "overview",
-        "collect",
-        "selfcheck",
-        "compare",
-        "wandb_history",
-        "workspace",
-    }
-    | {"wandb_records", "export"},
-    7: {"audits"},
-    8: {"audit"},
+    4: {"forecasts"},  # of what training asks of a machine
+    5: {"sweep"},  # an engine runs cells, so it stands above training
+    6: {"finished_run"},
+    7: {"train", "sweep.__main__", "status", "overview", "collect", "selfcheck", "compare", "export"}
+    | {"wandb_history", "wandb_records", "workspace"},
+    8: {"audits"},
+    9: {"audit"},
 }
 ANALYSIS = {
     0: {"columns", "words"},
@@ -177,6 +171,25 @@ LIGHT = [
 def test_light_modules_bring_no_torch(module):
     code = f"import sys, {module}; sys.exit(bool({{'torch', 'pytorch_lightning', 'diffusers'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def described(node: ast.AST) -> bool:
+    """With a docstring, or an abstract property of a protocol (`...`)."""
+    (first, *rest) = node.body
+    return bool(ast.get_docstring(node)) or (not rest and ast.unparse(first) == "...")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scaling").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_can_be_read_at_once_and_says_what_is_public(path):
+    """At most 300 lines a file and 50 a function; every public name described, where it is defined."""
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert len(text.splitlines()) <= 300 and ast.get_docstring(tree)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    assert not [node.name for node in functions if node.end_lineno - node.lineno >= 50]
+    open_rooms = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_")]
+    named = [node for one in open_rooms for node in one.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert not [node.name for node in named if node.name[0] != "_" and not described(node)]
 
 
 def test_no_rooms_for_everything():

@@ -22,4 +22,4 @@ def test_examples_are_true(module):
 
 
 def test_the_ways_in_have_examples():
-    assert {"analysis.rates", "analysis.laws", "scaling.config", "scaling.data.duplication"} <= set(WITH_EXAMPLES)
+    assert {"analysis.rates", "analysis.laws", "scaling.identity", "scaling.data.duplication"} <= set(WITH_EXAMPLES)

@@ -8,8 +8,8 @@ from scaling.audits.samples import Samples, read_samples
 from scaling.compare.runs import Run, open_run
 from scaling.config import ConfigError
 from scaling.data.pixels import SourceError
-from scaling.schema import RECORDS
-from scaling.store import StoreError
+from scaling.records import RECORDS
+from scaling.store_errors import StoreError
 
 Given = Samples | PipelineFolder | Run
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl")

@@ -52,6 +52,7 @@ class Said(logging.Handler):
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keeps a line once, however often it is said."""
         if (line := record.getMessage()) not in self.lines:
             self.lines.append(line)
 

@@ -6,10 +6,10 @@ from torch import Tensor
 from scaling.audits.subject import Subject
 from scaling.compare.measure import trained
 from scaling.compare.runs import Run
-from scaling.config import run_id
 from scaling.data.noise import normals
 from scaling.data.streams import CONSTANT
 from scaling.diffusion.sampler import karras_sigmas, sample
+from scaling.identity import run_id
 from scaling.training.record import network_columns, standing_columns
 
 OF_THE_RUN = ("run_id", "cell_id", "forward_flops")

@@ -163,6 +163,7 @@ class ReturnPath:
 
     @property
     def possible(self) -> bool:
+        """Whether there is one."""
         return not self.why_not
 
     def start(self, sigma: float) -> float:

@@ -34,10 +34,12 @@ class PipelineFolder:
 
     @property
     def channels(self) -> int:
+        """1 grey, 3 colour."""
         return self.unet["in_channels"]
 
     @property
     def image_size(self) -> int:
+        """Height in pixels."""
         size = self.unet["sample_size"]
         return size if isinstance(size, int) else size[0]
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from scaling.arrays import GALLERY, IMAGE_GALLERY, SPURIOUS_GALLERY
 from scaling.atomic import replace_bytes
 from scaling.audits.images import AuditImages
 from scaling.audits.refusal import AuditError
 from scaling.code_version import code_version
-from scaling.config import SCIENCE_VERSION
+from scaling.columns import IDENTITY, SCHEMA_VERSION
 from scaling.data.cache import content_hash
 from scaling.gallery import GALLERY_BYTES
-from scaling.schema import GALLERY, IDENTITY, IMAGE_GALLERY, SCHEMA_VERSION, SPURIOUS_GALLERY
+from scaling.identity import SCIENCE_VERSION
 from scaling.table_files import TableFiles
 from scaling.tables import complete_row, typed
 from scaling.training.instruments.measurement import Measurement
@@ -36,25 +37,6 @@ def audit_id(images: AuditImages, subject: str, asked: Mapping[str, object], *, 
         "science_version": SCIENCE_VERSION,
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, allow_nan=False).encode()).hexdigest()[:12]
-
-
-def data_columns(images: AuditImages, source: str) -> dict[str, object]:
-    """Columns of the evals table that the images tell."""
-    data = images.data
-    _, channels, size, _ = data.pool.shape
-    return {
-        "data_sha256": data.data_sha256,
-        "dataset": source,
-        "image_size": size,
-        "channels": channels,
-        "n_unique": data.n_unique,
-        "n_train": data.n_train,
-        "n_holdout": len(data.holdout),
-        "n_duplicated": int((data.copies > 1).sum()),
-        "copies": int(data.copies.max()),
-        "duplication_rate": 1 - data.n_unique / data.n_train,
-        "near": "exact",
-    }
 
 
 def audit_rows(found: Measurement, columns: Mapping[str, object]) -> dict[str, list[dict]]:

@@ -15,16 +15,18 @@ from scaling.audits.given import Given
 from scaling.audits.images import AuditImages
 from scaling.audits.measure import Said, audit_measures
 from scaling.audits.pipeline_folder import PipelineFolder
-from scaling.audits.record import audit_id, audit_rows, data_columns, write_file, write_tables
+from scaling.audits.record import audit_id, audit_rows, write_file, write_tables
 from scaling.audits.refusal import AuditError
 from scaling.audits.samples import Samples
 from scaling.audits.subject import Subject
 from scaling.compare.runs import Run
 from scaling.config import ConfigError
-from scaling.fields import EvaluateConfig, RuntimeConfig
+from scaling.fields import EvaluateConfig
 from scaling.memorization.criteria import MEMORIZED
+from scaling.runtime import RuntimeConfig
 from scaling.training.bench import Bench
 from scaling.training.instruments.measurement import Measurement
+from scaling.training.record import data_columns
 from scaling.training.run import choose_device
 
 DRAWN = 512  # samples of a model, unless asked otherwise
@@ -58,7 +60,8 @@ def audit(found: Given, images: AuditImages, options: argparse.Namespace) -> Aud
         "run_id": audit_id(images, subject.sha256, asked, seed=options.seed),
         "cell_id": audit_id(images, subject.sha256, asked, seed=None),
     }
-    columns = {**data_columns(images, _source(found, options)), **subject.columns, **identity}
+    own = {"dataset": _source(found, options), "near": "exact", **data_columns(images.data)}
+    columns = {**own, **subject.columns, **identity}
     for name in ("params", "images_seen"):
         columns[name] = columns.get(name) if getattr(options, name) is None else getattr(options, name)
     rows = audit_rows(measured, columns)

@@ -27,6 +27,7 @@ NUMBERS = (  # what, value, standard error, beside it
 
 
 def show(evals: Mapping, strata: Sequence[Mapping], lines: Iterable[str]) -> None:
+    """Prints both tables, and the lines below them."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     console.print(count_table(evals))
     if len(strata) > 1:
@@ -36,6 +37,7 @@ def show(evals: Mapping, strata: Sequence[Mapping], lines: Iterable[str]) -> Non
 
 
 def count_table(evals: Mapping) -> Table:
+    """Counts with their intervals and nulls, then the numbers with their standard errors."""
     made = _table("", "found", "share, 95 % interval", "null (held-out images)", "share, 95 % interval")
     for what, hits, trials, null, null_trials in COUNTS:
         found = wilson(evals.get(hits), evals.get(trials))
@@ -53,6 +55,7 @@ def count_table(evals: Mapping) -> Table:
 
 
 def strata_table(strata: Sequence[Mapping]) -> Table:
+    """A row for each number of copies."""
     made = _table("copies", "training images", "came out", "samples that copy them", "basin chains back")
     for row in strata:
         basin = wilson(row.get("n_basin_recovered"), row.get("n_basin"))

@@ -23,6 +23,7 @@ class Rate(NamedTuple):
 
     @property
     def share(self) -> str:
+        """In per cent, with its interval."""
         return f"{100 * self.hits / self.trials:.1f} %, {100 * self.lo:.1f} to {100 * self.hi:.1f} %"
 
 

@@ -14,7 +14,7 @@ from scaling.command import command_line
 from scaling.compare.runs import open_runs
 from scaling.config import ConfigError
 from scaling.data.pixels import SourceError
-from scaling.store import StoreError
+from scaling.store_errors import StoreError
 
 PURPOSE = "Two trained runs side by side: are their denoisers, and their samples from the same noise, one function?"
 

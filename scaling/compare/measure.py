@@ -14,7 +14,7 @@ from scaling.diffusion.sampler import karras_sigmas, sample
 from scaling.memorization.criteria import MEMORIZED, gap_ratio
 from scaling.memorization.independent import denoiser_distance, n_same_image, sample_cosines
 from scaling.memorization.losses import LIMIT, Estimate, image_losses, mean_and_se
-from scaling.store import StoreError
+from scaling.store_errors import StoreError
 from scaling.training.bench import Bench, Group
 from scaling.training.prune import prune
 from scaling.training.run import choose_device

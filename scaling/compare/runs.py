@@ -12,7 +12,7 @@ from scaling.data.sources import ImageSet, image_id, load_images
 from scaling.data.training_set import TrainingSet, assemble
 from scaling.fields import ExperimentConfig
 from scaling.finished_run import finished
-from scaling.store import StoreError
+from scaling.store_errors import StoreError
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """Its run_id."""
         return self.folder.name
 
 

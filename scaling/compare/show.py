@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scaling.atomic import replace_bytes
-from scaling.store import StoreError
+from scaling.store_errors import StoreError
 
 SETS = {"only_a": "only A", "only_b": "only B", "both": "A and B", "holdout": "neither (hold-out)"}
 BANDS = {"small": "< .2", "middle": ".2 to 1", "large": "> 1"}
@@ -25,6 +25,7 @@ def write(found: Mapping, out: Path) -> None:
 
 
 def show(found: Mapping) -> None:
+    """Prints what `compare` found."""
     for name, run in zip("AB", found["runs"], strict=True):
         print(
             f"{name}: run {run['run_id']}, weights at {run['images_seen']:,} images_seen, "
@@ -39,6 +40,7 @@ def show(found: Mapping) -> None:
 
 
 def table(sets: Sequence[Mapping]) -> Table:
+    """A row for each set of images, distances by band of noise levels."""
     made = Table(expand=False)
     bands = [f"distance, sigma {text}" for text in BANDS.values()]
     for name in ("trained on by", "images", *bands, "all sigma", "loss of A", "loss of B", "B - A"):
@@ -52,6 +54,7 @@ def table(sets: Sequence[Mapping]) -> Table:
 
 
 def sample_lines(samples: Mapping) -> list[str]:
+    """What the samples of both runs from the same noise have in common, a line each."""
     lines = [f"samples: {samples['n_pairs']:,} pairs from the same noise, {samples['n_nonfinite']} more not finite"]
     if "cosine" in samples:
         lines.append(f"cosine of a pair: {_with_se(samples, 'cosine')}; null {_with_se(samples, 'cosine_null')}")

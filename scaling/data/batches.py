@@ -17,6 +17,8 @@ FROZEN_DRAWS = 2**20  # room for noise_draws in the index of a frozen draw
 
 
 class Batch(NamedTuple):
+    """What one step of training sees."""
+
     clean: Tensor  # [B C H W] float32 in [-1, 1]
     sigma: Tensor  # [B]
     noise: Tensor  # [B C H W] standard normal

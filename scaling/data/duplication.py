@@ -29,18 +29,22 @@ class DuplicationPlan:
 
     @property
     def n_unique(self) -> int:
+        """Unique images."""
         return len(self.copies)
 
     @property
     def n_train(self) -> int:
+        """Images with their copies."""
         return int(self.copies.sum())
 
     @property
     def n_duplicated(self) -> int:
+        """Unique images with more than one copy."""
         return int((self.copies > 1).sum())
 
     @property
     def max_copies(self) -> int:
+        """The most that one image has."""
         return int(self.copies.max())
 
     @property

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from scaling.columns import SchemaError
 from scaling.command import command_line
 from scaling.config import ConfigError
 from scaling.limits import Refused
-from scaling.schema import SchemaError
-from scaling.store import StoreError
+from scaling.store_errors import StoreError
 
 PURPOSE = "The last measured weights of a finished run in diffusers' format, with a pipeline and a model card."
 DONE, NOT_PUSHED, WRONG = 0, 1, 2

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import yaml
 from scipy.stats import binomtest
 
+from scaling.columns import EVALS
 from scaling.data.sources import HUB
 from scaling.export.measured import LOCAL, Measured, source_kind
-from scaling.schema import EVALS
 
 LEVEL, Z = 0.95, 1.959964  # of every interval; the normal quantile of LEVEL
 RATES = {  # count: (count of its null, count of its ceiling)

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 from scaling.atomic import TEMPORARY
 from scaling.export.measured import LOCAL, Measured, source_kind
-from scaling.store import StoreError
+from scaling.store_errors import StoreError
 
 SHIPPED = Path(__file__).with_name("pipeline.py")
 NAMES = frozenset(("README.md", "model_index.json", "pipeline.py", "scheduler", "training.yaml", "unet", "samples.png"))

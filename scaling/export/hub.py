@@ -5,7 +5,7 @@ from pathlib import Path
 
 from scaling.limits import printable
 from scaling.redact import redacted
-from scaling.store import StoreError
+from scaling.store_errors import StoreError
 
 
 class PushFailed(RuntimeError):

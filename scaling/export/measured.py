@@ -13,8 +13,9 @@ from scaling.data.sources import HUB, REPOSITORY
 from scaling.fields import ExperimentConfig
 from scaling.finished_run import finished
 from scaling.limits import parse_json, read_bytes
-from scaling.schema import RECORDS, records
-from scaling.store import StoreError, refuse_links
+from scaling.links import refuse_links
+from scaling.records import RECORDS, records
+from scaling.store_errors import StoreError
 from scaling.tables import complete_record
 
 HASHES = ("run_id", "cell_id", "train_id", "data_sha256", "code_version")
@@ -38,6 +39,7 @@ class Measured:
 
     @property
     def images_seen(self) -> int:
+        """At which the weights were measured."""
         return self.evals["images_seen"]
 
 

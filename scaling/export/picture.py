@@ -5,9 +5,9 @@ import io
 import numpy as np
 from PIL import Image
 
+from scaling.arrays import GALLERY, arrays
 from scaling.export.measured import Measured
-from scaling.schema import GALLERY, arrays
-from scaling.store import StoreError
+from scaling.store_errors import StoreError
 
 SHOWN = 12  # columns
 ZOOM_TO = 48  # pixels at least of a shown image's side

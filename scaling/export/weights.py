@@ -14,7 +14,7 @@ from scaling.limits import read_bytes
 from scaling.models.ladder import build
 from scaling.models.unet import UNet
 from scaling.sizes import count_params
-from scaling.store import StoreError
+from scaling.store_errors import StoreError
 from scaling.training.prune import prune
 
 PREFIX = "network.model."  # of the UNet2DModel inside scaling.diffusion.denoiser.Denoiser

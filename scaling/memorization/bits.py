@@ -15,6 +15,8 @@ from scaling.memorization.losses import Estimate, gap_and_se
 
 
 class Bits(NamedTuple):
+    """Bits memorized, of all images together."""
+
     value: float
     se: float  # over images; 0 where the model is its own reference at every level
     reference: list[str]  # the best at each level over all held-out images

@@ -18,6 +18,8 @@ NEIGHBORHOOD, ALPHA = 50, 0.5  # Carlini et al. 2023
 
 
 class Match(NamedTuple):
+    """What S samples are copies of, if they are any."""
+
     ratio: Tensor  # [S] gap ratio: distance to the nearest family over distance to the second nearest
     image: Tensor  # [S] int64 the nearest family
     calibrated: Tensor | None = None  # [S] calibrated distance, a copy below 1; None: only the ratio was asked for

@@ -24,6 +24,8 @@ NODES = 64  # of Gauss-Hermite quadrature over the noise of one pixel
 
 
 class LogDensity(NamedTuple):
+    """Lower bounds on the log-density of N images."""
+
     value: Tensor  # [N] nats
     se: Tensor  # [N] over noise draws; NaN where one draw at fewer than 5 levels leaves it unknown
 

@@ -26,6 +26,8 @@ class Stratum:
 
 @dataclass(frozen=True)
 class Extraction:
+    """What a set of samples gives away of the training set; counts as in the evals table."""
+
     n_memorized: int
     n_memorized_14: int
     n_memorized_12: int

@@ -19,6 +19,8 @@ BLOCK = 2**12  # keys under one index
 
 
 class Sketch(NamedTuple):
+    """A random projection of p weights to q features, K weights or fewer in each."""
+
     order: Tensor  # int64 [K q]: the weights, and zeros up to K q, shuffled; column j is summed to feature j
     sign: Tensor  # int8 [p], 1 or -1
 

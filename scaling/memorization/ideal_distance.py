@@ -7,10 +7,12 @@ from torch import Tensor
 
 from scaling.diffusion.loss import weighted_loss
 from scaling.diffusion.sampler import Denoises
-from scaling.memorization.losses import evaluation_noise
+from scaling.memorization.losses import noisy_batches
 
 
 class IdealDistance(NamedTuple):
+    """0 = the ideal denoiser, 1 = a linear one."""
+
     value: float
     se: float  # clustered by image
     levels: Tensor  # [J] the same at each level alone
@@ -39,15 +41,10 @@ def ideal_distance(
     if len(images) < 2:
         raise ValueError(f"{len(images)} image(s): ideal_distance and its standard error need at least 2")
     a, w = torch.zeros(2, len(images), len(sigmas), dtype=torch.float64, device=images.device)
-    for level, sigma in enumerate(sigmas.tolist()):
-        for rows in torch.arange(len(images), device=images.device).split(batch_size):
-            clean, where = images[rows], positions.to(images.device)[rows]
-            given = None if labels is None else labels[rows]
-            at = clean.new_full((len(rows),), sigma)
-            noisy = clean + sigma * evaluation_noise(where, level, clean.shape[1:]).to(clean)
-            best = ideal(noisy, at, given)
-            a[rows, level] = weighted_loss(denoiser(noisy, at, given), best, at, sigma_data).double()
-            w[rows, level] = weighted_loss(linear(noisy, at, given), best, at, sigma_data).double()
+    for rows, level, _, x, sigma, given in noisy_batches(images, labels, positions, sigmas, batch_size):
+        best = ideal(x, sigma, given)
+        a[rows, level] = weighted_loss(denoiser(x, sigma, given), best, sigma, sigma_data).double()
+        w[rows, level] = weighted_loss(linear(x, sigma, given), best, sigma, sigma_data).double()
     r = copies.to(a).unsqueeze(1)
     a, w = r * a, r * w
     return IdealDistance(*_root_of_ratio(a.sum(dim=1), w.sum(dim=1)), (a.sum(dim=0) / w.sum(dim=0)).sqrt())

@@ -15,7 +15,7 @@ from torch import Tensor
 from scaling.diffusion.loss import weighted_loss
 from scaling.diffusion.sampler import Denoises
 from scaling.memorization.criteria import MEMORIZED, Match
-from scaling.memorization.losses import Estimate, evaluation_noise, mean_and_se
+from scaling.memorization.losses import Estimate, mean_and_se, noisy_batches
 
 STILL = 1e-6  # rms pixel: a sample nearer to its run's mean than float32 tells has no direction
 
@@ -69,16 +69,11 @@ def denoiser_distance(
     if len(images) < 2:
         raise ValueError(f"{len(images)} image(s): a distance of denoisers and its standard error need at least 2")
     apart, scale = torch.zeros(2, len(images), len(sigmas), dtype=torch.float64, device=images.device)
-    for level, sigma in enumerate(sigmas.tolist()):
-        for rows in torch.arange(len(images), device=images.device).split(batch_size):
-            clean, where = images[rows], positions.to(images.device)[rows]
-            given = None if labels is None else labels[rows]
-            at = clean.new_full((len(rows),), sigma)
-            noisy = clean + sigma * evaluation_noise(where, level, clean.shape[1:]).to(clean)
-            of_a, of_b, of_linear = (denoiser(noisy, at, given) for denoiser in (a, b, linear))
-            apart[rows, level] = weighted_loss(of_a, of_b, at, sigma_data).double()
-            both = [weighted_loss(one, of_linear, at, sigma_data).double() for one in (of_a, of_b)]
-            scale[rows, level] = (both[0] + both[1]) / 2
+    for rows, level, _, x, sigma, given in noisy_batches(images, labels, positions, sigmas, batch_size):
+        of_a, of_b, of_linear = (denoiser(x, sigma, given) for denoiser in (a, b, linear))
+        apart[rows, level] = weighted_loss(of_a, of_b, sigma, sigma_data).double()
+        both = [weighted_loss(one, of_linear, sigma, sigma_data).double() for one in (of_a, of_b)]
+        scale[rows, level] = (both[0] + both[1]) / 2
     return DenoiserDistance(apart, scale)
 
 

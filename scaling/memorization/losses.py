@@ -3,6 +3,7 @@
 Images are the units: the draws of one image share its difficulty, so every standard error is over images, not draws.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -20,11 +21,15 @@ LEAST = 64  # images of a stratum that the subset keeps
 
 
 class Estimate(NamedTuple):
+    """A mean and its standard error."""
+
     value: float
     se: float  # NaN where one image leaves it unknown
 
 
 class Subset(NamedTuple):
+    """Images that stand for all, drawn by stratum."""
+
     index: Tensor  # type: ignore[assignment]  # [N] int64, ascending; tuple.index is not used
     weight: Tensor  # [N] float64: images of the stratum for each one kept
 
@@ -46,6 +51,29 @@ def evaluation_noise(positions: Tensor, level: int, shape: torch.Size) -> Tensor
     return normals(CONSTANT, "evaluation", positions * SLOTS + level, shape.numel()).reshape(-1, *shape)
 
 
+class Noisy(NamedTuple):
+    """Some of the images at one noise level."""
+
+    rows: Tensor  # int64 [B] which images
+    level: int
+    clean: Tensor  # [B C H W]
+    x: Tensor  # [B C H W] clean + sigma eps
+    sigma: Tensor  # [B]
+    labels: Tensor | None  # int64 [B]
+
+
+def noisy_batches(
+    images: Tensor, labels: Tensor | None, positions: Tensor, sigmas: Tensor, batch_size: int
+) -> Iterator[Noisy]:
+    """All images [N C H W], level by level of sigmas [J], under `evaluation_noise` at positions int64 [N]."""
+    for level, sigma in enumerate(sigmas.tolist()):
+        for rows in torch.arange(len(images), device=images.device).split(batch_size):
+            clean, where = images[rows], positions.to(images.device)[rows]
+            x = clean + sigma * evaluation_noise(where, level, clean.shape[1:]).to(clean)
+            at = clean.new_full((len(rows),), sigma)
+            yield Noisy(rows, level, clean, x, at, None if labels is None else labels[rows])
+
+
 @torch.no_grad()
 def image_losses(
     denoiser: Denoises,
@@ -59,13 +87,8 @@ def image_losses(
 ) -> Tensor:
     """Weighted loss of each image at each level: images [N C H W], positions int64 [N], sigmas [J] -> [N J] float64."""
     losses = torch.empty(len(images), len(sigmas), dtype=torch.float64, device=images.device)
-    for level, sigma in enumerate(sigmas.tolist()):
-        for rows in torch.arange(len(images), device=images.device).split(batch_size):
-            clean, where = images[rows], positions.to(images.device)[rows]
-            at = clean.new_full((len(rows),), sigma)
-            noisy = clean + sigma * evaluation_noise(where, level, clean.shape[1:]).to(clean)
-            denoised = denoiser(noisy, at, None if labels is None else labels[rows])
-            losses[rows, level] = weighted_loss(denoised, clean, at, sigma_data).double()
+    for rows, level, clean, x, sigma, given in noisy_batches(images, labels, positions, sigmas, batch_size):
+        losses[rows, level] = weighted_loss(denoiser(x, sigma, given), clean, sigma, sigma_data).double()
     return losses
 
 

@@ -14,6 +14,8 @@ ONE_IN = 100  # the false positive rate is 1 %
 
 
 class Membership(NamedTuple):
+    """How well losses tell training from held-out images."""
+
     auc: float
     auc_se: float  # NaN where a side has one image; 0, and no interval, where no pair is out of order
     tpr: float | None  # share of the training images above the level that 1 % of held-out ones pass; None below 99

@@ -19,6 +19,8 @@ INPUT_ERROR = {"highest": 0.0, "high": 2.0**-10, "medium": 2.0**-7}
 
 
 class Neighbors(NamedTuple):
+    """The k nearest families of S samples."""
+
     distance: Tensor  # [S k] Euclidean, ascending; the dtype of the samples
     family: Tensor  # [S k] int64; equal distances: the lower family first
 

@@ -16,6 +16,8 @@ from scaling.memorization.filling import fill, noise_keys
 
 
 class PromptedRecovery(NamedTuple):
+    """What a model made of N prompts."""
+
     recovered: Tensor  # [N] bool
     completions: Tensor  # [N C H W] in [-1, 1]; the known pixels are those of the image
 

@@ -28,10 +28,12 @@ class Block(nn.Module):
         nn.init.zeros_(self.condition.bias)
 
     def attend(self, x: Tensor) -> Tensor:
+        """Self-attention over the tokens: x [B T W] -> [B T W]."""
         q, k, v = (rearrange(f(x), "b t (h d) -> b h t d", h=self.heads) for f in (self.query, self.key, self.value))
         return self.out(rearrange(scaled_dot_product_attention(q, k, v), "b h t d -> b t (h d)"))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """x [B T W], condition [B W] -> [B T W]."""
         shift_a, scale_a, gate_a, shift_p, scale_p, gate_p = self.condition(condition)[:, None].chunk(6, dim=-1)
         x = x + gate_a * self.attend(self.norm(x) * (1 + scale_a) + shift_a)
         return x + gate_p * self.perceptron(self.norm(x) * (1 + scale_p) + shift_p)
@@ -54,6 +56,7 @@ class DiT(nn.Module):
         self.last = nn.Linear(width, pixels)
 
     def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """x [B C H W], noise [B] = ln(sigma) / 4, labels int64 [B] or None -> [B C H W]."""
         condition = self.time(sinusoidal(noise, self.width))
         if self.labels is not None:
             condition = condition + self.labels(labels)

@@ -7,11 +7,14 @@ from scaling.models.embedding import sinusoidal
 
 
 class ResidualBlock(nn.Module):
+    """Two linear layers beside the identity."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B W] -> [B W]."""
         return x + self.layers(x)
 
 
@@ -31,6 +34,7 @@ class MLP(nn.Module):
         self.labels = nn.Embedding(n_labels, width) if n_labels else None
 
     def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """x [B C H W], noise [B] = ln(sigma) / 4, labels int64 [B] or None -> [B C H W]."""
         hidden = self.first(rearrange(x, "b c h w -> b (c h w)")) + sinusoidal(noise, self.width)
         if self.labels is not None:
             hidden = hidden + self.labels(labels)

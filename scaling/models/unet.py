@@ -48,6 +48,7 @@ class UNet(nn.Module):
                 block.register_forward_pre_hook(_zero_all_but(alive), with_kwargs=True)
 
     def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """x [B C H W], noise [B] = ln(sigma) / 4, labels int64 [B] or None -> [B C H W]."""
         return self.model(x, noise, class_labels=labels if self.labelled else None, return_dict=False)[0]
 
     def time_weights(self) -> list[Tensor]:

@@ -13,6 +13,8 @@ GROUPS = 20  # of the jackknife
 
 
 class Kid(NamedTuple):
+    """The kernel distance of two sets of images."""
+
     value: float  # unbiased: may be negative
     se: float  # NaN with fewer than 3 images on a side
 

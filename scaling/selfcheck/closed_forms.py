@@ -47,7 +47,7 @@ def _gaussian(s: float):
     return lambda x, sigma, labels=None: x * (s**2 / (s**2 + sigma.to(x).reshape(-1, 1, 1, 1) ** 2))
 
 
-def ideal_on_a_line(device: torch.device) -> Given:
+def _ideal_on_a_line(device: torch.device) -> Given:
     found = []
     for sigma, copies in product((1.0, 0.5), ((1, 1), (3, 1))):
         ideal = IdealDenoiser(_points(device, (1,), (-1,)), torch.tensor(copies, device=device))
@@ -55,14 +55,14 @@ def ideal_on_a_line(device: torch.device) -> Given:
     return near(found, [0.462117, 0.781536, 0.964028, 0.987864], 1e-6)
 
 
-def ideal_in_the_plane(device: torch.device) -> Given:
+def _ideal_in_the_plane(device: torch.device) -> Given:
     ideal = IdealDenoiser(_points(device, (0, 0), (4, 0), (0, 3)), torch.tensor([1, 2, 1], device=device))
     sigma = torch.tensor([1.0, 2.0, inf], device=device)
     found = ideal(_points(device, (1, 1)).expand(3, 1, 1, 2), sigma).flatten().tolist()
     return near(found, [0.116312, 0.531363, 1.214601, 0.850940, 2, 0.75], 1e-6)
 
 
-def loss_of_the_ideal(device: torch.device) -> Given:
+def _loss_of_the_ideal(device: torch.device) -> Given:
     """Unweighted: lambda at sigma .1, sigma_data .1 is 200."""
     digits, sigma = _digits(device), torch.tensor([0.1], dtype=torch.float64)
     unique, others, position = digits[:64], digits[64:128], torch.arange(64)
@@ -74,7 +74,7 @@ def loss_of_the_ideal(device: torch.device) -> Given:
     return Given(shown((seen, held)), abs(seen) < 1e-6 and abs(held - 0.131) <= 0.02 * 0.131)
 
 
-def collapse(device: torch.device) -> Given:
+def _collapse(device: torch.device) -> Given:
     levels = [collapse_sigma(torch.ones(d, device=device), n) for d, n in ((64, 256), (1024, 1024))]
     eigenvalues = covariance_eigenvalues(_digits(device))
     of_digits = [collapse_sigma(eigenvalues, n) for n in (64, 256, 1024)]
@@ -82,7 +82,7 @@ def collapse(device: torch.device) -> Given:
     return Given(shown(levels + of_digits), ok)
 
 
-def own_weight_at_collapse(device: torch.device) -> Given:
+def _own_weight_at_collapse(device: torch.device) -> Given:
     """The mean weight of an image in the posterior of its own noisy version, d 64, n 256."""
     sigma_c, own = collapse_sigma(torch.ones(64, device=device), 256), []
     for times in (1, 2):
@@ -95,7 +95,7 @@ def own_weight_at_collapse(device: torch.device) -> Given:
     return near(own, [0.58, 0.05], 0.03)
 
 
-def distance_to_the_ideal(device: torch.device) -> Given:
+def _distance_to_the_ideal(device: torch.device) -> Given:
     digits = _digits(device)
     unique, others, copies = digits[:32], digits[32:64], torch.ones(32, device=device)
     ideal, linear = IdealDenoiser(unique, copies), LinearDenoiser(unique, copies)
@@ -109,7 +109,7 @@ def distance_to_the_ideal(device: torch.device) -> Given:
     return Given(shown(found), found[0] < 1e-6 and abs(found[1] - 1) < 1e-6 and abs(found[2] / 6.5 - 1) <= 0.03)
 
 
-def sampler_order(device: torch.device) -> Given:
+def _sampler_order(device: torch.device) -> Given:
     """From .5 to .05 on Gaussian data (s .3), where the flow is known; no last Euler step, which is of first order."""
     x, s, (start, end) = _normals("sample", device, 64, 1, 4, 4).double(), 0.3, (0.5, 0.05)
     truth, errors = x * ((s**2 + end**2) / (s**2 + start**2)) ** 0.5, []
@@ -121,7 +121,7 @@ def sampler_order(device: torch.device) -> Given:
     return Given(shown(orders), all(abs(order - 2) <= 0.15 for order in orders))
 
 
-def hits_follow_copies(device: torch.device) -> Given:
+def _hits_follow_copies(device: torch.device) -> Given:
     digits, batch = _digits(device), 1024
     unique, copies = digits[:32], torch.tensor([1, 2, 4, 8], device=device).repeat(8)
     noise = _normals("sample", device, batch, 1, 8, 8)
@@ -134,7 +134,7 @@ def hits_follow_copies(device: torch.device) -> Given:
     return Given(f"{got.n_memorized}, {null}, {got.n_extracted}, hits {shown(hits)} (p {p:.2f})", ok and p > 0.01)
 
 
-def loss_of_a_gaussian(device: torch.device) -> Given:
+def _loss_of_a_gaussian(device: torch.device) -> Given:
     """At every level of the default law; sigma_data = s, so that the weighted loss is 1."""
     s, sigmas = 0.7, evaluation_sigmas(SigmaConfig(), 8)
     images = s * _normals("draw", device, 4000, 1, 8, 8)
@@ -144,14 +144,14 @@ def loss_of_a_gaussian(device: torch.device) -> Given:
     )
 
 
-def error_over_images(device: torch.device) -> Given:
+def _error_over_images(device: torch.device) -> Given:
     """1,000 studies of 100 images of sd 1 with 8 draws of sd 2."""
     image, draw = _normals("draw", device, 1000, 100, 1), _normals("noise", device, 1000, 100, 8)
     studies = (image + 2 * draw).mean(dim=2)
     return near(sum(mean_and_se(study).se for study in studies) / 1000, 0.1220, 0.02 * 0.1220)
 
 
-def gap_null(device: torch.device) -> Given:
+def _gap_null(device: torch.device) -> Given:
     """Each of 1,000 points of the unit torus is a family of its images under whole shifts."""
     found = []
     for dimension in (1, 2, 3):
@@ -168,19 +168,19 @@ def gap_null(device: torch.device) -> Given:
     return near(found, [1 / 3, 1 / 9, 1 / 27], 0.015)
 
 
-def gaussian_null(device: torch.device) -> Given:
+def _gaussian_null(device: torch.device) -> Given:
     found = match(_normals("sample", device, 2000, 256), _normals("draw", device, 500, 256))
     passed = int((found.ratio < MEMORIZED).sum() + (found.calibrated < 1).sum())
     medians = [float(found.ratio.median()), float(found.calibrated.median())]
     return Given(f"{passed}; {shown(medians)}", passed == 0 and near(medians, [0.990, 1.90], 0.02).ok)
 
 
-def kid_by_hand(device: torch.device) -> Given:
+def _kid_by_hand(device: torch.device) -> Given:
     low, high = (torch.tensor(pair, device=device).reshape(2, 1) for pair in ((0.0, 1.0), (2.0, 3.0)))
     return near([kid(low, high).value, kid(low, low).value], [297.5, -3.5], 1e-9)
 
 
-def kid_of_gaussians(device: torch.device) -> Given:
+def _kid_of_gaussians(device: torch.device) -> Given:
     """200 studies of 50 a side, q 16; 3 SE of the simulation."""
     x, y = (_normals(name, device, 200, 50, 16) for name in ("draw", "noise"))
     means, ok = [], True
@@ -191,7 +191,7 @@ def kid_of_gaussians(device: torch.device) -> Given:
     return Given(shown(means), ok)
 
 
-def frechet_by_hand(device: torch.device) -> Given:
+def _frechet_by_hand(device: torch.device) -> Given:
     def matrix(*rows: tuple[float, ...]) -> Tensor:
         return torch.tensor(rows, dtype=torch.float64, device=device)
 
@@ -211,7 +211,7 @@ def _gaussian_error(s: float, x2: float, d: int, sigmas: Tensor) -> Tensor:
     return (s2 / v) ** 2 * x2 + (s**2 / v) ** 2 * s2 * d
 
 
-def bits_of_a_gaussian(device: torch.device) -> Given:
+def _bits_of_a_gaussian(device: torch.device) -> Given:
     """K24 / ln 2: one pixel, the exact expected errors at sigma .002 to 80."""
     sigmas, found = density_sigmas(0.002, 6000).to(device), []
     for x, s in product((0.0, 1.0), (0.5, 1.0, 2.0)):
@@ -222,7 +222,7 @@ def bits_of_a_gaussian(device: torch.device) -> Given:
     return near(found, [value / log(2) for value in nats], 5e-6 / log(2))
 
 
-def errors_of_the_bound(device: torch.device) -> Given:
+def _errors_of_the_bound(device: torch.device) -> Given:
     """The Monte Carlo errors over their expectation, 2,000 times the image 1/2 of 64 pixels at three levels."""
     s, sigmas = 0.7, torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64, device=device)
     images = torch.full((2000, 1, 8, 8), 0.5, device=device)
@@ -230,7 +230,7 @@ def errors_of_the_bound(device: torch.device) -> Given:
     return near((found / _gaussian_error(s, 16, 64, sigmas)).tolist(), [1.0, 1.0, 1.0], 0.01)
 
 
-def leave_one_out(device: torch.device) -> Given:
+def _leave_one_out(device: torch.device) -> Given:
     """Ridge regression (lam .3) of 30 images with copies 1 2 4 on 5 features, refitted without each: e_i/(1 - h_i)."""
     phi, y = _normals("projection", device, 30, 5).double(), _normals("noise", device, 30, 2).double()
     copies, lam = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64, device=device).repeat(10), 0.3
@@ -247,31 +247,34 @@ def leave_one_out(device: torch.device) -> Given:
 
 ROWS = (
     Row(
-        "ideal denoiser, two images (K9)", "tanh(x/sigma^2 + ln(r)/2): .462117 .781536 .964028 .987864", ideal_on_a_line
+        "ideal denoiser, two images (K9)",
+        "tanh(x/sigma^2 + ln(r)/2): .462117 .781536 .964028 .987864",
+        _ideal_on_a_line,
     ),
-    Row("ideal denoiser, three images (K9b)", ".116312 .531363; 1.2146 .85094; 2 .75 (+- 1e-6)", ideal_in_the_plane),
-    Row("loss of the ideal denoiser (K11)", "seen 0; held-out .131, the squared nearest distance", loss_of_the_ideal),
-    Row("collapse level (K11c)", "2.299 8.565; digits 1.31 1.09 .94", collapse),
-    Row("own weight at sigma_c, 2 sigma_c (K11c)", ".58 .05 +- .03", own_weight_at_collapse),
-    Row("ideal_distance (K11b)", "D* 0; linear denoiser 1; D* of other images 6.5 +- 3 %", distance_to_the_ideal),
-    Row("sampler", "second order: the error falls as steps^-2 (+- .15)", sampler_order),
-    Row("copier's samples (K12)", "1024 memorized, 0 of others, 32 extracted, hits 1 2 4 8 / 15", hits_follow_copies),
-    Row("loss of a Gaussian's own denoiser (K3)", "1 +- 1 % at every level", loss_of_a_gaussian),
-    Row("standard error over images (K2)", ".1220 +- 2 % (over draws it would be .0789)", error_over_images),
-    Row("gap ratio, uniform, dimension 1 2 3 (K4)", "3^-dimension: .333 .111 .037 +- .015", gap_null),
-    Row("criteria, Gaussian (K5)", "0 pass; medians: ratio .990, calibrated 1.90 +- .02", gaussian_null),
-    Row("KID by hand (K32)", "297.5 -3.5 (unbiased: negative against itself)", kid_by_hand),
-    Row("KID of Gaussians (K33)", "0 at the null, 3/16 at twice the variance; 3 SE", kid_of_gaussians),
-    Row("Frechet distance (K34)", "2 30 .771220 6 +- 1e-6", frechet_by_hand),
+    Row("ideal denoiser, three images (K9b)", ".116312 .531363; 1.2146 .85094; 2 .75 (+- 1e-6)", _ideal_in_the_plane),
+    Row("loss of the ideal denoiser (K11)", "seen 0; held-out .131, the squared nearest distance", _loss_of_the_ideal),
+    Row("collapse level (K11c)", "2.299 8.565; digits 1.31 1.09 .94", _collapse),
+    Row("own weight at sigma_c, 2 sigma_c (K11c)", ".58 .05 +- .03", _own_weight_at_collapse),
+    Row("ideal_distance (K11b)", "D* 0; linear denoiser 1; D* of other images 6.5 +- 3 %", _distance_to_the_ideal),
+    Row("sampler", "second order: the error falls as steps^-2 (+- .15)", _sampler_order),
+    Row("copier's samples (K12)", "1024 memorized, 0 of others, 32 extracted, hits 1 2 4 8 / 15", _hits_follow_copies),
+    Row("loss of a Gaussian's own denoiser (K3)", "1 +- 1 % at every level", _loss_of_a_gaussian),
+    Row("standard error over images (K2)", ".1220 +- 2 % (over draws it would be .0789)", _error_over_images),
+    Row("gap ratio, uniform, dimension 1 2 3 (K4)", "3^-dimension: .333 .111 .037 +- .015", _gap_null),
+    Row("criteria, Gaussian (K5)", "0 pass; medians: ratio .990, calibrated 1.90 +- .02", _gaussian_null),
+    Row("KID by hand (K32)", "297.5 -3.5 (unbiased: negative against itself)", _kid_by_hand),
+    Row("KID of Gaussians (K33)", "0 at the null, 3/16 at twice the variance; 3 SE", _kid_of_gaussians),
+    Row("Frechet distance (K34)", "2 30 .771220 6 +- 1e-6", _frechet_by_hand),
     Row(
         "log-density of a Gaussian, bits (K24)",
         "-.32577 -1.32575 -2.32575; -3.21111 -2.0471 -2.50609",
-        bits_of_a_gaussian,
+        _bits_of_a_gaussian,
     ),
-    Row("errors of the log-density bound", "their expectation +- 1 %: 1 1 1", errors_of_the_bound),
-    Row("leave one out by leverage (K29)", "the residuals of 30 refits, to 1e-9", leave_one_out),
+    Row("errors of the log-density bound", "their expectation +- 1 %: 1 1 1", _errors_of_the_bound),
+    Row("leave one out by leverage (K29)", "the residuals of 30 refits, to 1e-9", _leave_one_out),
 )
 
 
 def checks(device: torch.device) -> Iterator[Check]:
+    """Each check as it is made."""
     return answered("closed_forms", ROWS, device)

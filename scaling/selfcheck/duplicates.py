@@ -55,15 +55,15 @@ def _by_copies(passes: str, inverted: tuple[float, ...], device: torch.device) -
     return Given(f"{shown(by_image)} (rows {shown(by_row)})", ok)
 
 
-def gap(device: torch.device) -> Given:
+def _gap(device: torch.device) -> Given:
     return _by_copies("ratio", (1, 0, 0, 0), device)
 
 
-def calibrated(device: torch.device) -> Given:
+def _calibrated(device: torch.device) -> Given:
     return _by_copies("calibrated", (1, 1, 1, 0), device)
 
 
-def table_by_stratum(device: torch.device) -> Given:
+def _table_by_stratum(device: torch.device) -> Given:
     """One training set with 50 images at each number of copies, 50 samples of each: what `strata` would record."""
     unique = _noise("draw", UNIQUE, device)
     copies = torch.ones(UNIQUE, dtype=torch.int64, device=device)
@@ -81,7 +81,7 @@ def table_by_stratum(device: torch.device) -> Given:
     )
 
 
-def near_copies(device: torch.device) -> Given:
+def _near_copies(device: torch.device) -> Given:
     """K8: 50 families of 8 members with noise .03; samples are members with noise .02."""
     unique = _noise("draw", UNIQUE, device)
     family = torch.arange(UNIQUE, device=device)
@@ -98,12 +98,13 @@ def near_copies(device: torch.device) -> Given:
 
 
 ROWS = (
-    Row("gap ratio at 1 2 10 60 copies (K7)", "1 1 1 1 (raw rows would give 1 0 0 0)", gap),
-    Row("calibrated distance, the same (K7)", "1 1 1 1 (raw rows would give 1 1 1 0)", calibrated),
-    Row("n_hits of 50 by stratum 1 2 10 60", "50 50 50 50 (raw rows would give 50 0 0 0)", table_by_stratum),
-    Row("near copies, families of 8 (K8)", "1, median ratio .016 (by content hash 0, .45)", near_copies),
+    Row("gap ratio at 1 2 10 60 copies (K7)", "1 1 1 1 (raw rows would give 1 0 0 0)", _gap),
+    Row("calibrated distance, the same (K7)", "1 1 1 1 (raw rows would give 1 1 1 0)", _calibrated),
+    Row("n_hits of 50 by stratum 1 2 10 60", "50 50 50 50 (raw rows would give 50 0 0 0)", _table_by_stratum),
+    Row("near copies, families of 8 (K8)", "1, median ratio .016 (by content hash 0, .45)", _near_copies),
 )
 
 
 def checks(device: torch.device) -> Iterator[Check]:
+    """Each check as it is made."""
     return answered("duplicates", ROWS, device)

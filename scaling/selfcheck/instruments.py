@@ -30,43 +30,43 @@ from scaling.selfcheck.table import Check, Given, Row, answered, shown, within
 from scaling.training.session import make_denoiser
 
 
-def half_memorized(on: Studies) -> Given:
+def _half_memorized(on: Studies) -> Given:
     found = on.main.evals(HALF, "neighbors")
     share, se = found["n_memorized"] / SAMPLES, 0.5 / SAMPLES**0.5
     null = found["n_null_memorized"]
     return Given(shown((share, null)), abs(share - 0.494) <= 3 * se and null == 0)
 
 
-def half_emission(on: Studies) -> Given:
+def _half_emission(on: Studies) -> Given:
     return emission(on.main, HALF, 0.494)
 
 
-def half_membership(on: Studies) -> Given:
+def _half_membership(on: Studies) -> Given:
     return within(on.main.evals(HALF, "membership")["membership_auc"], 1, 1)
 
 
-def half_distance(on: Studies) -> Given:
+def _half_distance(on: Studies) -> Given:
     levels = [row for row in on.main.found(HALF, "ideal").noise_levels if row["sigma"] < 0.2]
     return within(max(row["ideal_distance"] for row in levels), 0, 0.01)
 
 
-def half_basin(on: Studies) -> Given:
+def _half_basin(on: Studies) -> Given:
     found = counts(on.below.evals(HALF, "basin"), "n_basin_recovered", "n_basin")
     return Given(shown(found), found[0] >= 0.98 * found[1])
 
 
-def half_bits(on: Studies) -> Given:
+def _half_bits(on: Studies) -> Given:
     """L of every image: half the weight is ln 2 nats, or one bit. Noise and its largest part are shared."""
     copier, half = (in_training(on.main, model, "log_density_bound") for model in (COPIER, HALF))
     return Given(float((copier - half).mean()), zero_mean(copier - half - log(2)))
 
 
-def half_prompts(on: Studies) -> Given:
+def _half_prompts(on: Studies) -> Given:
     found = [on.main.evals(model, "prompts")["n_prompt_recovered"] for model in (GENERALIZER, HALF, COPIER)]
     return Given(shown(found), found == sorted(set(found)))
 
 
-def leverage_adds_up(on: Studies) -> Given:
+def _leverage_adds_up(on: Studies) -> Given:
     """Against the eigenvalues of sum_j r_j phi_j phi_j^T: sum h = sum_k lambda_k / (lambda_k + lam)."""
     phi, copies = _gradients(on.main, "train"), on.main.bench.train.copies_tensor()
     lam = default_ridge(phi, copies)
@@ -75,7 +75,7 @@ def leverage_adds_up(on: Studies) -> Given:
     return Given(f"{found:.6f} ({expected:.6f})", abs(found / expected - 1) <= 1e-9)
 
 
-def leverage_of_copies(on: Studies) -> Given:
+def _leverage_of_copies(on: Studies) -> Given:
     phi, copies = _gradients(on.main, "train"), on.main.bench.train.copies_tensor()
     lam, row = default_ridge(phi, copies), torch.arange(N, device=phi.device).repeat_interleave(copies)
     of_rows = leverage(phi[row], torch.ones_like(row), lam)
@@ -83,7 +83,7 @@ def leverage_of_copies(on: Studies) -> Given:
     return within(float((leverage(phi, copies, lam) - together).abs().max()), 0, 1e-9)
 
 
-def leverage_untrained(on: Studies) -> Given:
+def _leverage_untrained(on: Studies) -> Given:
     """U and N held-out images as one set, each once: no image is more its own than another. In standard errors."""
     phi = torch.cat([_gradients(on.main, "train"), _gradients(on.main, "null")])
     ones = torch.ones(len(phi), device=phi.device)
@@ -101,18 +101,19 @@ def _gradients(study: Study, of: str) -> Tensor:
 ROWS = (
     *known_copier.ROWS,
     *known_generalizer.ROWS,
-    Row("half copier: n_memorized/B; null", ".494 within 3 SE (40 Heun levels); 0", half_memorized),
-    Row("half copier: E_r at 1 2 4 8 copies", ".494 each, within 3 SE", half_emission),
-    Row("half copier: membership_auc", "1: losses do not halve", half_membership),
-    Row("half copier: ideal_distance, sigma below .2", "0 (at most .01)", half_distance),
-    Row("half copier: basin below sigma_c, of", "near all (.98)", half_basin),
-    Row("half copier: L of the copier less its L, nats", "ln 2 = .693 an image, 3 SE", half_bits),
-    Row("prompts: generalizer, half copier, copier", "in this order", half_prompts),
-    Row("leverage, untrained network: sum of h", "effective degrees of freedom, by eigenvalues", leverage_adds_up),
-    Row("leverage: r copies against r rows", "the same, to 1e-9", leverage_of_copies),
-    Row("leverage, untrained: seen less held-out, in SE", "0 within 3 SE: no relation", leverage_untrained),
+    Row("half copier: n_memorized/B; null", ".494 within 3 SE (40 Heun levels); 0", _half_memorized),
+    Row("half copier: E_r at 1 2 4 8 copies", ".494 each, within 3 SE", _half_emission),
+    Row("half copier: membership_auc", "1: losses do not halve", _half_membership),
+    Row("half copier: ideal_distance, sigma below .2", "0 (at most .01)", _half_distance),
+    Row("half copier: basin below sigma_c, of", "near all (.98)", _half_basin),
+    Row("half copier: L of the copier less its L, nats", "ln 2 = .693 an image, 3 SE", _half_bits),
+    Row("prompts: generalizer, half copier, copier", "in this order", _half_prompts),
+    Row("leverage, untrained network: sum of h", "effective degrees of freedom, by eigenvalues", _leverage_adds_up),
+    Row("leverage: r copies against r rows", "the same, to 1e-9", _leverage_of_copies),
+    Row("leverage, untrained: seen less held-out, in SE", "0 within 3 SE: no relation", _leverage_untrained),
 )
 
 
 def checks(device: torch.device) -> Iterator[Check]:
+    """Each check as it is made."""
     yield from answered("instruments", ROWS, Studies(device))

@@ -70,6 +70,7 @@ class Study:
 
     @cached_property
     def models(self) -> dict[str, Copier | Generalizer | HalfCopier]:
+        """By name, on this training set."""
         train = self.bench.train
         rows = train.images.repeat_interleave(train.copies_tensor(), dim=0)  # copies weigh in the half copier too
         return {
@@ -92,6 +93,7 @@ class Study:
         return self.kept[model, *instruments]
 
     def evals(self, model: str, *instruments: str) -> dict[str, object]:
+        """The evals columns of `found`."""
         return self.found(model, *instruments).evals
 
 
@@ -128,26 +130,32 @@ class Studies:
 
     @cached_property
     def main(self) -> Study:
+        """A spectrum of 1 to 8 copies."""
         return Study(MAIN, self.device)
 
     @cached_property
     def below(self) -> Study:
+        """Basin recovery from below the collapse level."""
         return Study(BELOW, self.device)
 
     @cached_property
     def keys(self) -> Study:
+        """With planted keys."""
         return Study(KEYS, self.device)
 
     @cached_property
     def tiny(self) -> Study:
+        """Images of 4 pixels, among which matches come about by chance."""
         return Study(TINY, self.device)
 
     @cached_property
     def halves(self) -> tuple[Study, Study]:
+        """The two folds of one pool."""
         return Study(HALVES[0], self.device), Study(HALVES[1], self.device)
 
 
 def counts(evals: dict[str, object], *names: str) -> list[int]:
+    """These columns."""
     return [evals[name] for name in names]
 
 
@@ -171,6 +179,7 @@ def in_errors(row: dict[str, float]) -> float:
 
 
 def gap(study: Study, model: str) -> float:
+    """The loss gap of a model in standard errors."""
     return in_errors(study.evals(model, "loss"))
 
 

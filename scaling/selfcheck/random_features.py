@@ -21,6 +21,8 @@ FIRST_TEST = 2**20  # training images are 0, 1, 2, ...; test images come after t
 
 
 class Losses(NamedTuple):
+    """Mean squared errors at P numbers of features."""
+
     test: Tensor  # [P] fresh images, fresh noise
     seen: Tensor  # [P] training images, fresh noise
 
@@ -41,6 +43,7 @@ def exact_score_loss(device: torch.device) -> float:
 
 
 def noised(x: Tensor, xi: Tensor) -> Tensor:
+    """y = e^-t x + sqrt(D) xi: [R d]."""
     return DECAY * x + VARIANCE**0.5 * xi
 
 
@@ -89,48 +92,49 @@ def _peak(curve: Tensor, widths: Sequence[int], expected: float, at: Sequence[in
     return Given(f"peak {float(curve[top]):.3f} at p {widths[top]}", ok)
 
 
-def peak_at_n(device: torch.device) -> Given:
+def _peak_at_n(device: torch.device) -> Given:
     widths = (8, 64, 128, 144, 256, 1536)
     # 12 draws: at the peak of so few targets one draw varies by 2 %, and the mean of 3 by more than 1 %.
     test = losses(widths, n=128, m=1, ridge=1e-3, draws=12, device=device).test
     return _peak(test, widths, 2.90, at=(128, 144))
 
 
-def peak_at_n_m(device: torch.device) -> Given:
+def _peak_at_n_m(device: torch.device) -> Given:
     widths = (24, 128, 256, 512, 576, 768, 1536)
     return _peak(losses(widths, n=128, m=4, ridge=1e-3, device=device).test, widths, 2.77, at=(512, 576))
 
 
-def no_peak_under_a_large_ridge(device: torch.device) -> Given:
+def _no_peak_under_a_large_ridge(device: torch.device) -> Given:
     test = losses((16, 64, 256, 576, 1536), n=128, m=4, ridge=0.1, device=device).test
     falls_then_rises = bool(test.argmin() == 1 and (test[1:].diff() > 0).all())
     heights = abs(float(test[1]) / 0.887 - 1) <= 0.03 and abs(float(test[-1]) / 1.05 - 1) <= 0.03
     return Given(shown(test.tolist()), falls_then_rises and heights)
 
 
-def malign_beyond_the_peak(device: torch.device) -> Given:
+def _malign_beyond_the_peak(device: torch.device) -> Given:
     found = losses((24, 48, 1536), n=128, m=4, ridge=1e-3, device=device)
     values = [*found.test[[0, 2]].tolist(), *found.seen[1:].tolist()]
     ok = all(abs(value / wanted - 1) <= 0.03 for value, wanted in zip(values, (0.946, 1.88, 0.86, 0.72), strict=True))
     return Given(shown(values), ok)
 
 
-def floor(device: torch.device) -> Given:
+def _floor(device: torch.device) -> Given:
     return near(exact_score_loss(device), DECAY**2, 0.03 * DECAY**2)
 
 
 ROWS = (
-    Row("random features, m 1 (K42)", "test loss peaks at p = n = 128 (128 to 144), 2.90 +- 3 %", peak_at_n),
-    Row("random features, m 4 (K42b)", "test loss peaks at p = n m = 512 (512 to 576), 2.77 +- 3 %", peak_at_n_m),
+    Row("random features, m 1 (K42)", "test loss peaks at p = n = 128 (128 to 144), 2.90 +- 3 %", _peak_at_n),
+    Row("random features, m 4 (K42b)", "test loss peaks at p = n m = 512 (512 to 576), 2.77 +- 3 %", _peak_at_n_m),
     Row(
         "beyond the peak (K42b)",
         "test .946 at 24 and 1.88 at 1536, seen .86 at 48 and .72 at 1536: malign",
-        malign_beyond_the_peak,
+        _malign_beyond_the_peak,
     ),
-    Row("ridge .1 (K43)", "no peak: .887 at 64, from there rising to 1.05 at 1536", no_peak_under_a_large_ridge),
-    Row("exact score (K43b)", "e^(-2t) = .8187 +- 3 %", floor),
+    Row("ridge .1 (K43)", "no peak: .887 at 64, from there rising to 1.05 at 1536", _no_peak_under_a_large_ridge),
+    Row("exact score (K43b)", "e^(-2t) = .8187 +- 3 %", _floor),
 )
 
 
 def checks(device: torch.device) -> Iterator[Check]:
+    """Each check as it is made."""
     return answered("random_features", ROWS, device)

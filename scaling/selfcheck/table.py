@@ -9,12 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scaling.store import reason
+from scaling.store_errors import reason
 
 WIDTH = 160  # columns where there is no terminal
 
 
 class Given(NamedTuple):
+    """What an instrument gave, and whether it is what it must give."""
+
     gave: float | str
     ok: bool
 
@@ -61,10 +63,12 @@ def near(values: float | Sequence[float], expected: float | Sequence[float], tol
 
 
 def shown(values: Iterable[float]) -> str:
+    """Numbers of a row in one cell."""
     return " ".join(number(value) for value in values)
 
 
 def number(value: float) -> str:
+    """To six digits."""
     return f"{value:.6g}"
 
 
@@ -83,6 +87,7 @@ def as_json(checks: Sequence[Check], seconds: float) -> dict[str, object]:
 
 
 def counts(checks: Sequence[Check]) -> dict[str, int]:
+    """{ok, miss}."""
     ok = sum(check.ok for check in checks)
     return {"ok": ok, "miss": len(checks) - ok}
 
@@ -104,14 +109,17 @@ class Printer:
         self.console.print(Text(name, style="bold"))
 
     def show(self, check: Check) -> None:
+        """One row."""
         gave = check.gave if isinstance(check.gave, str) else number(check.gave)
         verdict = Text("ok", "green") if check.ok else Text("miss", "bold red")
         self._line(verdict, check.instrument, check.must_give, gave)
 
     def end_group(self, name: str, checks: Sequence[Check], seconds: float) -> None:
+        """How many of a group are ok."""
         self.console.print(Text(f"{name}: {summary(checks, seconds)}", style="dim"))
 
     def end(self, checks: Sequence[Check], seconds: float) -> None:
+        """How many of all are ok."""
         self.console.print(Text(f"selfcheck: {summary(checks, seconds)}"))
 
     def _line(self, verdict: Text | str, *cells: str, style: str = "") -> None:
@@ -125,6 +133,7 @@ class Printer:
 
 
 def summary(checks: Sequence[Check], seconds: float) -> str:
+    """Counts and seconds in words."""
     tally = counts(checks)
     return f"{tally['ok']} ok, {tally['miss']} miss, {seconds:.1f} s"
 

@@ -48,41 +48,41 @@ def configuration(n_unique: int, steps: int, *, out: Path, device: torch.device 
     )
 
 
-def many_memorized(run: Run) -> Given:
+def _many_memorized(run: Run) -> Given:
     """The pilot's 74 of 256, from a third to double: other machines round differently, and training amplifies it."""
     return within(run.evals[1]["n_memorized"], 25, 150)
 
 
-def none_memorized(run: Run) -> Given:
+def _none_memorized(run: Run) -> Given:
     return within(run.evals[1]["n_memorized"], 0, 2)
 
 
-def nulls(run: Run) -> Given:
+def _nulls(run: Run) -> Given:
     """The untrained network among its images; the trained one among as many held-out images."""
     first, last = run.evals
     found = first["n_memorized"], last["n_null_memorized"]
     return Given(shown(found), max(found) <= 2)
 
 
-def basins_recovered(run: Run) -> Given:
+def _basins_recovered(run: Run) -> Given:
     seen, null = _basins(run)
     return Given(shown((seen, null)), seen >= 0.25 and null <= 0.02)
 
 
-def basins_as_the_null(run: Run) -> Given:
+def _basins_as_the_null(run: Run) -> Given:
     seen, null = _basins(run)
     return Given(shown((seen, null)), seen <= 0.02 and null <= 0.02)
 
 
-def losses_apart(run: Run) -> Given:
+def _losses_apart(run: Run) -> Given:
     return within(_gap_in_errors(run), 10, inf)
 
 
-def losses_together(run: Run) -> Given:
+def _losses_together(run: Run) -> Given:
     return within(_gap_in_errors(run), -3, 3)
 
 
-def learned(run: Run) -> Given:
+def _learned(run: Run) -> Given:
     first, last = (row["holdout_loss"] for row in run.evals)
     return Given(shown((first, last)), last < 0.6 * first)
 
@@ -101,20 +101,21 @@ def _gap_in_errors(run: Run) -> float:
 
 LONG, SHORT = {"n_unique": 64, "steps": 1600}, {"n_unique": 1500, "steps": 400}
 LONG_ROWS = (
-    Row("64 digits, 1,600 steps: n_memorized", f"about 75 of {SAMPLES} (25 to 150)", many_memorized),
-    Row("64 digits: untrained; held-out null", "0 0 (at most 2)", nulls),
-    Row("64 digits: basin recovery; its null", "above .25 (.57); at most .02", basins_recovered),
-    Row("64 digits: held-out less seen loss", "above 10 standard errors (56)", losses_apart),
+    Row("64 digits, 1,600 steps: n_memorized", f"about 75 of {SAMPLES} (25 to 150)", _many_memorized),
+    Row("64 digits: untrained; held-out null", "0 0 (at most 2)", _nulls),
+    Row("64 digits: basin recovery; its null", "above .25 (.57); at most .02", _basins_recovered),
+    Row("64 digits: held-out less seen loss", "above 10 standard errors (56)", _losses_apart),
 )
 SHORT_ROWS = (
-    Row("1,500 digits, 400 steps: n_memorized", f"0 of {SAMPLES} (at most 2)", none_memorized),
-    Row("1,500 digits: basin recovery; its null", "0 0 (at most .02)", basins_as_the_null),
-    Row("1,500 digits: held-out less seen loss", "0 within 3 standard errors", losses_together),
-    Row("1,500 digits: held-out loss, before; after", "has learned: below .6 of the untrained network's", learned),
+    Row("1,500 digits, 400 steps: n_memorized", f"0 of {SAMPLES} (at most 2)", _none_memorized),
+    Row("1,500 digits: basin recovery; its null", "0 0 (at most .02)", _basins_as_the_null),
+    Row("1,500 digits: held-out less seen loss", "0 within 3 standard errors", _losses_together),
+    Row("1,500 digits: held-out loss, before; after", "has learned: below .6 of the untrained network's", _learned),
 )
 
 
 def checks(device: torch.device) -> Iterator[Check]:
+    """Each check as it is made."""
     with TemporaryDirectory() as folder:
         for cell, rows in ((LONG, LONG_ROWS), (SHORT, SHORT_ROWS)):
             run = Run(configuration(**cell, out=Path(folder), device=device))

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from scaling.command import command_line
 from scaling.config import ConfigError
-from scaling.store import RunStore, StoreError
+from scaling.store import RunStore
+from scaling.store_errors import StoreError
 from scaling.sweep.grid import Cell, Grid, expand
 
 PURPOSE = "Train and measure every cell of a W&B grid sweep file that is not done yet."
@@ -106,7 +107,7 @@ def _share_of_gpus(text: str) -> float:
 
 def _resources(cells: Sequence[Cell], workers: int | None) -> tuple[int, list[str], int]:
     """(workers, GPUs, threads of each)."""
-    from scaling.sweep.machine import default_workers
+    from scaling.machine import default_workers
 
     threads = max(cell.config.runtime.threads for cell in cells)
     default, gpus = default_workers({cell.config.runtime.device for cell in cells}, threads)
@@ -115,8 +116,8 @@ def _resources(cells: Sequence[Cell], workers: int | None) -> tuple[int, list[st
 
 def _plan(grid: Grid, options: argparse.Namespace):
     """(workers, all cells with state and cost, those to run in their order)."""
+    from scaling.forecasts.calibration import calibrate
     from scaling.sweep.agenda import Agenda
-    from scaling.sweep.calibration import calibrate
     from scaling.sweep.plan import plan_cells
 
     workers, _, _ = _resources(grid.cells, options.workers)
@@ -208,8 +209,8 @@ def _locally(cells: Sequence[Cell], agenda, queue, outs: Sequence[Path], show: C
 
 
 def _on_ray(cells: Sequence[Cell], agenda, queue, outs: Sequence[Path], show: Callable, options: argparse.Namespace):
+    from scaling.machine import WORKERS_PER_GPU
     from scaling.sweep.cluster import Cluster
-    from scaling.sweep.machine import WORKERS_PER_GPU
     from scaling.sweep.place import Share
     from scaling.sweep.ray_session import connected
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from scaling.config import train_id
-from scaling.sweep.calibration import Calibration, read_run, remember
-from scaling.sweep.disk import check_room, free_bytes, size
+from scaling.forecasts.calibration import Calibration
+from scaling.forecasts.disk import check_room, free_bytes, size
+from scaling.forecasts.timed_runs import read_run
+from scaling.forecasts.timing_cache import remember
+from scaling.identity import train_id
 from scaling.sweep.named_first import named_first
 from scaling.sweep.packs import Packs, shape_of
 from scaling.sweep.plan import Outlook, Planned, cell_seconds
@@ -90,7 +92,7 @@ class Agenda:
         for rank, one in enumerate(self.cells):
             job = Job(
                 one.cell, one.seconds, train_id(one.cell.config), rank=rank * self.ranked,
-                flops=one.share * one.trains * one.forecast.train_flops, disk=one.forecast.disk.kept,
+                flops=one.share * one.trains * one.forecast.work.train_flops, disk=one.forecast.disk.kept,
             )  # fmt: skip
             self.jobs[one.cell.run_id] = one, job
         return [job for _, job in self.jobs.values()]

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scaling.fields import DataConfig
-from scaling.sweep.disk import size
+from scaling.forecasts.disk import size
 from scaling.sweep.engine import Engine, Worker
 from scaling.sweep.queue import Event
 from scaling.training.progress import clock
@@ -35,6 +35,7 @@ class Board:
             self.live.stop()
 
     def show(self, engine: Engine) -> None:
+        """Looked at after each turn of the engine."""
         if self.live:
             self.live.update(self._table(engine), refresh=True)
         elif time.monotonic() - self.last >= LINE_SECONDS:
@@ -43,6 +44,7 @@ class Board:
             self._print(f"sweep: {self._counts(engine)}; {running}")
 
     def tell(self, event: Event) -> None:
+        """Prints what happened to a cell or a machine."""
         self._print(f"sweep: {line(event)}")
 
     def _print(self, text: str) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import ModuleType
 
 from scaling.code_version import code_version
-from scaling.store import StoreError, read_status
+from scaling.status_file import read_status
+from scaling.store_errors import StoreError
 from scaling.sweep import node
 from scaling.sweep.engine import TICK_SECONDS, Engine
 from scaling.sweep.place import Place, Share

@@ -35,6 +35,7 @@ class Worker:
 
     @property
     def seconds_left(self) -> float:
+        """Of its run: as the run itself says, else as was forecast."""
         known = self.state.get("seconds_left")
         return known if known is not None else max(self.job.seconds - (time.monotonic() - self.since), 0.0)
 
@@ -49,6 +50,7 @@ class Engine(ABC):
 
     @property
     def seconds_left(self) -> float:
+        """Until the sweep ends."""
         running = [max(run.seconds_left for run in worker.runs) for worker in self.workers if worker.job]
         return self.queue.seconds_left(running, max(len(self.workers), 1))
 

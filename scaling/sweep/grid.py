@@ -12,8 +12,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from scaling.config import ConfigError, build, canonical_section, given, keys, run_id_of, sections, unknown_key
+from scaling.config import ConfigError, build, given, keys, sections, unknown_key
 from scaling.fields import ExperimentConfig
+from scaling.identity import canonical_section, run_id_of
 from scaling.limits import Refused, printable, read_yaml
 from scaling.sweep.metric import unlogged
 
@@ -35,6 +36,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
+    """What a sweep file expands to."""
+
     cells: list[Cell]  # in the order of the file, the first parameter outermost; one a run_id
     notes: list[str]  # what the user should know, one line each
 

@@ -24,6 +24,8 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 @dataclass(kw_only=True)
 class Process(Worker):
+    """A worker of this machine; log: what its runs print."""
+
     process: BaseProcess
     connection: Connection
     log: Path

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from scaling.columns import TABLES, own_columns
 from scaling.limits import printable
-from scaling.schema import TABLES, own_columns
 
 
 def is_logged(metric: str) -> bool:

@@ -78,7 +78,7 @@ def plan_words(planned: Planned) -> str:
     """The training set in the words of `analysis.ask next`."""
     copies = planned.forecast.work.copies
     span = f"{copies[0]:g}" if len(copies) == 1 else f"{copies[0]:g} to {copies[-1]:g}"
-    return f"n_unique {planned.forecast.n_unique:g}, copies {span}"
+    return f"n_unique {planned.forecast.work.n_unique:g}, copies {span}"
 
 
 def _equal(wanted: object, own: object) -> bool:

@@ -18,9 +18,9 @@ from scaling.atomic import replace_bytes
 from scaling.code_version import code_version
 from scaling.data.cache import cache_folder
 from scaling.fields import ExperimentConfig
+from scaling.forecasts.timed_runs import kind
 from scaling.limits import parse_json, read_bytes
-from scaling.sweep.calibration import kind
-from scaling.sweep.machine import machine_name
+from scaling.machine import machine_name
 
 WORTH = 1.1  # of alone: less would not pay for bits that depend on the company
 SHORT_SECONDS = 120.0  # of all cells of a shape: for less, measuring would cost more than packing can save

@@ -8,14 +8,16 @@ from rich.table import Table
 from rich.text import Text
 
 from scaling import lock
-from scaling.config import ConfigError, cell_id, train_id
+from scaling.config import ConfigError
 from scaling.fields import ExperimentConfig
-from scaling.store import StoreError, read_status
+from scaling.forecasts.calibration import Calibration, calibrate
+from scaling.forecasts.cost_model import Seconds
+from scaling.forecasts.disk import sweep_disk
+from scaling.forecasts.forecast import Forecast, forecast, makespan
+from scaling.identity import cell_id, train_id
+from scaling.status_file import read_status
+from scaling.store_errors import StoreError
 from scaling.sweep.board import design
-from scaling.sweep.calibration import Calibration, calibrate
-from scaling.sweep.cost_model import Seconds
-from scaling.sweep.disk import sweep_disk
-from scaling.sweep.forecast import Forecast, forecast, makespan
 from scaling.sweep.grid import Cell
 from scaling.training.progress import clock
 
@@ -111,11 +113,12 @@ class Outlook:
     def of(cls, left: Sequence[Planned], workers: int) -> "Outlook":
         """Cells of one model err together, so the ends of their ranges are taken together too."""
         spans = [makespan([], [getattr(one, name) for one in left], workers) for name in ENDS]
-        flops = sum(one.share * one.trains * one.forecast.train_flops for one in left)
+        flops = sum(one.share * one.trains * one.forecast.work.train_flops for one in left)
         return cls(Seconds(*spans), flops, sweep_disk([one.forecast.disk for one in left], workers))
 
     @property
     def time(self) -> str:
+        """With its 80 % range, in words."""
         return f"about {clock(self.seconds.value)} ({clock(self.seconds.lo)} to {clock(self.seconds.hi)})"
 
 
@@ -145,18 +148,18 @@ def table(planned: Sequence[Planned]) -> Table:
             name, justify="left" if name in ("run", "cell", "state", "copies") else "right", no_wrap=name != "cell"
         )
     for one in planned:
-        cost, config = one.forecast, one.cell.config
+        work, config = one.forecast.work, one.cell.config
         row = (
             one.cell.run_id,
             one.cell.label,
             one.state,
             str(config.model.width),
-            f"{cost.params:,}",
+            f"{work.params:,}",
             design(config.data),
-            f"{cost.n_unique:,}",
-            f"{cost.n_train:,}",
-            f"{cost.images:,}",
-            f"{cost.train_flops / 1e12:,.2f}",
+            f"{work.n_unique:,}",
+            f"{work.n_train:,}",
+            f"{work.images:,}",
+            f"{work.train_flops / 1e12:,.2f}",
             clock(one.seconds),
         )
         made.add_row(*map(Text, row))  # Text: a label may hold [brackets]

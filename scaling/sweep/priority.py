@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scaling.config import canonical
 from scaling.fields import ExperimentConfig
+from scaling.identity import canonical
 
 Array = np.ndarray
 NUISANCES = ("seed", "data.draw", "data.fold", "data.duplication.rotate")  # cells that differ in these are replicates

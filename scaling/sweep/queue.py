@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scaling import lock
-from scaling.store import RunStore, StoreError, read_status
-from scaling.sweep.forecast import makespan
+from scaling.forecasts.forecast import makespan
+from scaling.status_file import read_status
+from scaling.store import RunStore
+from scaling.store_errors import StoreError
 from scaling.sweep.grid import Cell
 
 RETRIES = 2  # of a cell whose worker died, since it last went further than before
@@ -41,6 +43,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
+        """The run folder."""
         return Path(self.cell.config.runtime.out) / self.cell.run_id
 
 
@@ -116,6 +119,7 @@ class Queue:
             self.interrupted(job)
 
     def interrupted(self, job: Job) -> None:
+        """Back among the pending: the job goes on from its checkpoint."""
         self.tell(Event("interrupted", job, ""))
         self.pending.append(job)
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 
-from scaling.store import StoreError
+from scaling.machine import cores, gpus
+from scaling.store_errors import StoreError
 from scaling.sweep.local import THREAD_VARIABLES
-from scaling.sweep.machine import cores, gpus
 
 REACH_SECONDS = 10.0
 OBJECT_BYTES = 80 * 1024**2  # of Ray's object store, which we do not use: nearly the least that it takes

@@ -17,10 +17,12 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from scaling.config import build, run_id
+from scaling.config import build
 from scaling.fields import ExperimentConfig
+from scaling.identity import run_id
 from scaling.redact import redacted
-from scaling.store import Busy, DiskFull, RunStore, reason
+from scaling.store import RunStore
+from scaling.store_errors import Busy, DiskFull, reason
 
 PROGRESS_SECONDS = 0.5
 PR_SET_PDEATHSIG = 1  # linux/prctl.h

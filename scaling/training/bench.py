@@ -40,17 +40,21 @@ class Group:
 
     @property
     def strata(self) -> list[int]:
+        """The numbers of copies, ascending."""
         return [int(r) for r in np.unique(self.copies)]
 
     def copies_tensor(self) -> Tensor:
+        """int64 [U], beside the images."""
         return torch.tensor(self.copies, device=self.images.device)
 
     @cached_property
     def ideal(self) -> IdealDenoiser:
+        """The closed-form optimal denoiser of the group."""
         return IdealDenoiser(self.images, self.copies_tensor(), self.labels)
 
     @cached_property
     def linear(self) -> LinearDenoiser:
+        """The best linear denoiser of the group."""
         return LinearDenoiser(self.images, self.copies_tensor())
 
     def take(self, rows: np.ndarray) -> "Group":
@@ -188,6 +192,7 @@ class Zero(nn.Module):
     """A network that answers 0."""
 
     def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Zeros of the images' shape."""
         return torch.zeros_like(x)
 
 

@@ -13,6 +13,8 @@ DEFAULT = EvaluateConfig().measures
 
 
 class Cost(NamedTuple):
+    """What an instrument asks of the network at one evaluation."""
+
     calls: int  # of the network, one after the other
     images: int  # through it, forward only
 
@@ -32,10 +34,12 @@ class Images(NamedTuple):
 
     @property
     def left(self) -> int:
+        """Pool images beyond those in training that are measured, at most."""
         return min(self.n_unique + self.n_left_out, LIMIT) - self.seen
 
     @property
     def held(self) -> int:
+        """Held-out images that are measured."""
         return min(self.n_holdout, LIMIT)
 
     @property

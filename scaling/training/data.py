@@ -14,4 +14,5 @@ class StepData(pl.LightningDataModule):
         self.steps = range(steps)
 
     def train_dataloader(self) -> range:
+        """Step numbers stand for batches, which are a function of them."""
         return self.steps

@@ -43,6 +43,7 @@ class EvaluateCallback(pl.Callback):
     # -- Lightning's hooks -------------------------------------------------------------------------------------------
 
     def on_train_start(self, trainer: pl.Trainer, module: DenoiserModule) -> None:
+        """Measures the untrained network where that is missing, and starts the clocks."""
         self.stopping.listen()
         self.scaler = getattr(trainer.precision_plugin, "scaler", None)
         known = next((watch.scaler for watch in self.watches if watch.scaler), None)
@@ -52,6 +53,7 @@ class EvaluateCallback(pl.Callback):
         self._attend(trainer, module, [watch for watch in self.watches if watch.due])
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: DenoiserModule, *_: object) -> None:
+        """Measures, saves and shows what is due."""
         now = time.monotonic()
         for watch in self.watches:
             watch.trained(now - self.mark, len(self.watches))

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from scaling.checkpoints import load_weights, save_weights
+from scaling.columns import NESTED
 from scaling.data.training_set import TrainingSet
 from scaling.diffusion.denoiser import Denoiser
 from scaling.fields import ExperimentConfig
-from scaling.schema import NESTED
-from scaling.store import RunStore, StoreError
+from scaling.store import RunStore
+from scaling.store_errors import StoreError
 from scaling.training.bench import Bench
 from scaling.training.cost import instrument_costs
 from scaling.training.instruments.density import Errors, Minimum, density_errors, lowest

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from scaling.data.batches import Batches
 from scaling.diffusion.denoiser import Denoiser
 from scaling.fields import TrainConfig
-from scaling.store import StoreError
+from scaling.store_errors import StoreError
 
 REFERENCE_WIDTH = 16  # train.lr is the rate at this width
 

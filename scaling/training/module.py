@@ -42,6 +42,7 @@ class DenoiserModule(pl.LightningModule):
             member.sums = row  # a view
 
     def training_step(self, _: int) -> Tensor:
+        """The sum of the runs' losses at one step of each."""
         members = self.members
         batches = [member.batches.at(member.step) for member in members]
         clean, noise = (torch.stack([getattr(b, name) for b in batches], dim=1) for name in ("clean", "noise"))
@@ -79,12 +80,14 @@ class DenoiserModule(pl.LightningModule):
         return {name: part.reshape(len(self.members), *shape) for part, (name, shape) in shapes}
 
     def on_train_batch_start(self, batch: int, batch_idx: int) -> int | None:
+        """Sets each run's learning rate."""
         groups = self.optimizers().optimizer.param_groups
         for member, group in zip(self.members, groups, strict=True):
             group["lr"] = member.rate()
         return None if self.members else -1  # Lightning's sign for the end of the epoch: everybody left
 
     def optimizer_step(self, *args: object, **kwargs: object) -> None:
+        """One step, and what follows from new weights."""
         super().optimizer_step(*args, **kwargs)
         for member in self.members:
             member.advance()

@@ -5,19 +5,18 @@ from math import sqrt
 from torch import Tensor
 
 from scaling.code_version import code_version
-from scaling.config import SCIENCE_VERSION, canonical, cell_id, run_id, train_id
+from scaling.columns import SCHEMA_VERSION
 from scaling.data.training_set import TrainingSet
 from scaling.diffusion.denoiser import Denoiser
 from scaling.fields import ExperimentConfig
+from scaling.identity import SCIENCE_VERSION, canonical, cell_id, run_id, train_id
 from scaling.models.ladder import count_params, count_params_no_time, forward_flops
-from scaling.schema import SCHEMA_VERSION
 from scaling.training.member import learning_rate
 from scaling.training.points import protocol
 
 
 def standing_columns(config: ExperimentConfig, data: TrainingSet, denoiser: Denoiser) -> dict[str, object]:
     """The columns of the evals table that are equal in every evaluation of a run."""
-    _, channels, size, _ = data.pool.shape
     duplication, fold = config.data.duplication, config.data.fold
     folded = fold.index is not None
     return {
@@ -29,17 +28,9 @@ def standing_columns(config: ExperimentConfig, data: TrainingSet, denoiser: Deno
         "science_version": SCIENCE_VERSION,
         "code_version": code_version(),
         "seed": config.seed,
-        "data_sha256": data.data_sha256,
         "dataset": config.data.source,
-        "image_size": size,
-        "channels": channels,
-        "n_unique": data.n_unique,
-        "n_train": data.n_train,
-        "n_holdout": len(data.holdout),
-        "n_duplicated": int((data.copies > 1).sum()),
-        "copies": int(data.copies.max()),
+        **data_columns(data),
         "fraction": None if duplication.fraction is None else float(duplication.fraction),
-        "duplication_rate": 1 - data.n_unique / data.n_train,
         "design": duplication.design,
         "near": duplication.near,
         "rotate": duplication.rotate,
@@ -54,7 +45,23 @@ def standing_columns(config: ExperimentConfig, data: TrainingSet, denoiser: Deno
         "lr": learning_rate(config.train, config.model.width),
         "weight_decay": config.train.weight_decay,
         "ema": config.train.ema,
-        **network_columns(config, denoiser, channels, size),
+        **network_columns(config, denoiser, *data.pool.shape[1:3]),
+    }
+
+
+def data_columns(data: TrainingSet) -> dict[str, object]:
+    """What the images themselves tell."""
+    _, channels, size, _ = data.pool.shape
+    return {
+        "data_sha256": data.data_sha256,
+        "image_size": size,
+        "channels": channels,
+        "n_unique": data.n_unique,
+        "n_train": data.n_train,
+        "n_holdout": len(data.holdout),
+        "n_duplicated": int((data.copies > 1).sum()),
+        "copies": int(data.copies.max()),
+        "duplication_rate": 1 - data.n_unique / data.n_train,
     }
 
 

@@ -10,7 +10,8 @@ import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from scaling.config import ConfigError
-from scaling.fields import ExperimentConfig, RuntimeConfig
+from scaling.fields import ExperimentConfig
+from scaling.runtime import RuntimeConfig
 from scaling.store import RunStore
 from scaling.training.cost import DEFAULT, words
 from scaling.training.data import StepData

@@ -8,14 +8,15 @@ from functools import cached_property
 import torch
 
 from scaling.checkpoints import Checkpoints, load_weights
-from scaling.config import train_id
 from scaling.data.batches import Batches
 from scaling.data.sources import load_images
 from scaling.data.training_set import TrainingSet, assemble
 from scaling.diffusion.denoiser import Denoiser
 from scaling.fields import ExperimentConfig
+from scaling.identity import train_id
 from scaling.models.ladder import build
-from scaling.store import StoreError
+from scaling.store_errors import StoreError
+from scaling.trained import donor
 from scaling.training.bench import Bench
 from scaling.training.laboratory import Laboratory
 from scaling.training.member import Member
@@ -65,10 +66,12 @@ class Session:
 
     @property
     def missing(self) -> set[int]:
+        """The steps that have no record yet."""
         return set(self.steps) - self.measured
 
     @cached_property
     def checkpoints(self) -> Checkpoints:
+        """Those of the run folder."""
         return Checkpoints(self.store.folder / "checkpoints")
 
     def report(self, state: Mapping[str, object]) -> None:
@@ -107,15 +110,15 @@ class Session:
     def measure_trained(self) -> bool:
         """Measure the weights of a finished run of the same training instead of training again; False if none is."""
         batch = self.config.train.batch_size
-        donor = self.store.donor(train_id(self.config), at=[step * batch for step in self.steps])
-        if donor is None:
+        found = donor(self.store.folder, train_id(self.config), at=[step * batch for step in self.steps])
+        if found is None:
             return False
         missing, before = self.missing, torch.zeros(4, dtype=torch.float64)
         for step in self.steps:
-            tensors, meta = load_weights(donor / "weights" / f"{step * batch}.safetensors")
+            tensors, meta = load_weights(found / "weights" / f"{step * batch}.safetensors")
             if "sums" not in meta:
                 raise StoreError(
-                    f"{donor}: its weights name no sums of losses; remove that run folder to train it again"
+                    f"{found}: its weights name no sums of losses; remove that run folder to train it again"
                 )
             sums = torch.tensor(meta["sums"], dtype=torch.float64)
             if step in missing:

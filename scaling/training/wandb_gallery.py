@@ -6,7 +6,7 @@ from math import ceil, sqrt
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from scaling.schema import GALLERY
+from scaling.arrays import GALLERY
 
 CELL_PIXELS, GAP_PIXELS, CAPTION_PIXELS = 64, 2, 14  # gallery: smallest side of an image, space between, text below
 

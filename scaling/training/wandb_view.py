@@ -16,7 +16,6 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import isfinite
 from pathlib import Path
 from queue import SimpleQueue
 from ssl import SSLError
@@ -27,11 +26,14 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 
-from scaling.config import canonical, cell_id, resolve, run_id, train_id
+from scaling.arrays import GALLERY
+from scaling.columns import NESTED
 from scaling.fields import ExperimentConfig
+from scaling.identity import canonical, cell_id, resolve, run_id, train_id
+from scaling.records import RECORDS, records
 from scaling.redact import redacted
-from scaling.schema import GALLERY, NESTED, RECORDS, records
 from scaling.training.wandb_gallery import gallery_grid
+from scaling.training.wandb_row import history_row
 
 PROJECT = "diffusion-memorization-scaling"  # unless the user, a settings file or a sweep names one
 TAG_CHARACTERS = 64  # W&B refuses longer tags
@@ -49,11 +51,14 @@ class Evaluation(NamedTuple):
 
 
 class Close(NamedTuple):
+    """The last thing the thread is told: how the run ended."""
+
     exit_code: int
     failure: str | None
 
 
 def under_agent() -> bool:
+    """Whether a W&B agent started this process."""
     return "WANDB_SWEEP_ID" in os.environ
 
 
@@ -263,27 +268,6 @@ class WandbView:
         """The last line that this view prints."""
         self._say(text)
         self._mute = True
-
-
-def history_row(evals: Mapping[str, object], nested: Mapping[str, Sequence[Mapping[str, object]]]) -> dict[str, object]:
-    """One evaluation as a flat row: numbers to draw, and the whole record as text; what is missing is left out."""
-    record = {"evals": _present(evals), **{name: [_present(row) for row in nested[name]] for name in NESTED}}
-    row = _numbers(record["evals"])
-    for stratum in record["strata"]:
-        copies, measured = stratum["copies"], {name: value for name, value in stratum.items() if name != "copies"}
-        row |= {f"strata/{copies}/{name}": value for name, value in _numbers(measured).items()}
-    return {**row, "record": json.dumps(record, allow_nan=False, separators=(",", ":"))}
-
-
-def _present(row: Mapping[str, object]) -> dict[str, object]:
-    """The row in plain Python types, without what is None or not finite."""
-    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
-    present = {name: value for name, value in plain.items() if value is not None}
-    return {name: value for name, value in present.items() if not isinstance(value, float) or isfinite(value)}
-
-
-def _numbers(row: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in row.items() if isinstance(value, (int, float))}
 
 
 def unreachable(url: str) -> str:

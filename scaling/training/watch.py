@@ -48,6 +48,7 @@ class Watch:
 
     @property
     def ended(self) -> bool:
+        """Whether the run has had all its steps."""
         return self.member.step >= self.member.total_steps
 
     @property

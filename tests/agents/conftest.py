@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from scaling.schema import RECORDS, records
-from scaling.store import StoreError, read_status
+from scaling.status_file import read_status
+from scaling.store_errors import StoreError
 from tests.wandb_stub.agents import Agent, register
 from tests.wandb_stub.runs import Run
 from tests.wandb_stub.stub import WandbStub

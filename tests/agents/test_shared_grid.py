@@ -6,7 +6,8 @@ from math import isfinite
 
 import pytest
 
-from scaling.config import canonical, cell_id, load
+from scaling.config import load
+from scaling.identity import canonical, cell_id
 from scaling.schema import NESTED
 from scaling.store import RunStore
 from scaling.sweep.grid import expand

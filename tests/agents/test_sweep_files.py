@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config import ConfigError, load, run_id
+from scaling.config import ConfigError, load
+from scaling.identity import run_id
 from scaling.sweep.grid import expand
 from tests.wandb_stub.agents import environ
 from tests.wandb_stub.points import points

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from scaling import lock
-from scaling.config import canonical
+from scaling.identity import canonical
 from tests.faults.disturbed import LOST, PATIENCE, POLL, DisturbedSweep, signalled, until
 from tests.faults.grid import BASE, Study
 

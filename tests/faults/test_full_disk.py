@@ -7,7 +7,7 @@ import pytest
 
 from scaling import store as store_module
 from scaling.config import load
-from scaling.store import read_status
+from scaling.status_file import read_status
 from scaling.sweep.worker import outcome
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling.store import RunStore, read_status
+from scaling.status_file import read_status
+from scaling.store import RunStore
 from scaling.sweep.grid import expand
 from tests.faults.disturbed import environment, left_over, sweep_command
 from tests.faults.grid import Study, content, records, write_study

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from scaling.checkpoints import Checkpoints, load_weights, save_weights
-from scaling.store import DiskFull, StoreError
+from scaling.store_errors import DiskFull, StoreError
 
 
 def tensors(step):

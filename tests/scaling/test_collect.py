@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 
 from scaling.collect import collect, main
-from scaling.config import build, cell_id
+from scaling.config import build
 from scaling.gallery import GALLERY_BYTES
+from scaling.identity import cell_id
 from scaling.schema import GALLERY, IDENTITY, RECORDS, SCHEMA_VERSION, SPURIOUS_GALLERY, TABLES, SchemaError, arrays
-from scaling.store import RunStore, StoreError
+from scaling.store import RunStore
+from scaling.store_errors import StoreError
 
 
 def identity(store, images_seen):

@@ -18,34 +18,23 @@ from scaling.data.sources import image_id, load_images
 from scaling.data.training_set import assemble
 from scaling.schema import rows
 from scaling.store import RunStore
+from tests.scaling.tiny_run import FLAGS, trained
 
-TINY = [
-    "--model.width=2", "--train.images=1024", "--train.batch_size=32", "--train.warmup_images=0", "--data.n_unique=12",
-    "--data.holdout=24", "--data.draw=0", "--evaluate.at=1", "--evaluate.samples=24", "--evaluate.sampler_steps=6",
-    "--evaluate.draws=8", "--evaluate.measures=[loss,neighbors]", "--runtime.progress=false",
-    "--data.duplication.design=spectrum", "--data.duplication.levels=3",
-]  # fmt: skip
-
-
-def run(out: Path, *flags: str) -> Path:
-    from scaling.training.run import train
-
-    config = load([*TINY, f"--runtime.out={out}", *flags])
-    with RunStore.open(config) as store:
-        train(config, store)
-    return store.folder
+TINY = [*FLAGS, "--train.images=1024", "--data.draw=0", "--evaluate.draws=8", "--evaluate.measures=[loss,neighbors]"]
 
 
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory) -> tuple[Path, Path]:
     """Disjoint halves of one pool; another seed, and B pruned: what its records measured."""
     out = tmp_path_factory.mktemp("halves")
-    return run(out, "--data.fold.index=0"), run(out, "--data.fold.index=1", "--seed=1", "--model.prune=1/4")
+    return trained(out, *TINY, "--data.fold.index=0"), trained(
+        out, *TINY, "--data.fold.index=1", "--seed=1", "--model.prune=1/4"
+    )
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
-    return run(tmp_path_factory.mktemp("whole"))
+    return trained(tmp_path_factory.mktemp("whole"), *TINY)
 
 
 def compared(a: Path, b: Path, out: Path) -> dict:
@@ -160,7 +149,7 @@ def test_the_table_shows_the_numbers_of_the_file(halves, whole, tmp_path, capsys
 def test_labels_and_a_fixed_sigma_are_compared_too(tmp_path):
     """Conditional runs are asked under the same labels; a fixed sigma is one level and fills one band."""
     flags = ["--data.conditioning=class", "--train.sigma.law=fixed", "--train.sigma.value=0.35", "--train.images=64"]
-    a, b = (run(tmp_path, *flags, f"--data.fold.index={i}") for i in (0, 1))
+    a, b = (trained(tmp_path, *TINY, *flags, f"--data.fold.index={i}") for i in (0, 1))
     found = compared(a, b, tmp_path / "found.json")
     sets = by_set(found)
     assert {row["sigma"] for row in found["levels"]} == {0.35} and len(found["levels"]) == 3

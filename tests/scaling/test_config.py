@@ -11,8 +11,9 @@ from hypothesis import given as examples
 from hypothesis import strategies as st
 
 from scaling import config as configuration
-from scaling.config import ConfigError, build, canonical, cell_id, keys, load, put, run_id, train_id
+from scaling.config import ConfigError, build, keys, load, put
 from scaling.fields import ExperimentConfig
+from scaling.identity import canonical, cell_id, run_id, train_id
 
 
 def refused(*flags: str) -> str:

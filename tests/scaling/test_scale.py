@@ -14,7 +14,8 @@ import yaml
 import scaling.collect
 from benchmarks.synthetic_runs import REASONS, make_runs, state_at, sweep
 from scaling.collect import collect
-from scaling.config import ConfigError, load, run_id
+from scaling.config import ConfigError, load
+from scaling.identity import run_id
 from scaling.overview import of_folder, of_sweep
 from scaling.schema import IDENTITY, NESTED, RECORDS, TABLES
 from scaling.status import main as status

@@ -8,7 +8,8 @@ import sys
 import pytest
 import yaml
 
-from scaling.config import build, run_id
+from scaling.config import build
+from scaling.identity import run_id
 from scaling.schema import SCHEMA_VERSION
 from scaling.status import main
 from scaling.store import RunStore

@@ -17,9 +17,13 @@ import yaml
 
 from scaling import store as store_module
 from scaling.code_version import code_version
-from scaling.config import SCIENCE_VERSION, build, canonical, cell_id, put, run_id, train_id
+from scaling.config import build, put
+from scaling.identity import SCIENCE_VERSION, canonical, cell_id, run_id, train_id
 from scaling.schema import IDENTITY, RECORDS, SCHEMA_VERSION, SchemaError, rows
-from scaling.store import Busy, DiskFull, OtherCode, RunStore, StoreError, read_status, reason
+from scaling.status_file import read_status
+from scaling.store import RunStore
+from scaling.store_errors import Busy, DiskFull, OtherCode, StoreError, reason
+from scaling.trained import donor
 
 
 def configured(out, **keys):
@@ -340,7 +344,7 @@ def test_no_name_leads_out_of_the_run_folder(config, name):
         with pytest.raises(ValueError):
             store.weights_path(name)
         with pytest.raises(ValueError, match="train_id"):
-            store.donor(name)
+            donor(store.folder, name)
 
 
 def test_images_have_the_whole_schema(config):
@@ -366,15 +370,15 @@ def test_weights_of_the_same_training_are_found(tmp_path):
         store.weights_path(64).touch()
         store.set_status("running")
         with RunStore.open(pruned) as other:
-            assert other.donor(train_id(pruned)) is None  # not done yet
+            assert donor(other.folder, train_id(pruned)) is None  # not done yet
             store.set_status("done")
-            assert other.donor(train_id(pruned)) == store.folder
-            assert other.donor(train_id(pruned), at=[64]) == store.folder
-            assert other.donor(train_id(pruned), at=[64, 128]) is None
-            assert store.donor(train_id(trained)) is None  # never itself
-            assert other.donor("0" * 12) is None
+            assert donor(other.folder, train_id(pruned)) == store.folder
+            assert donor(other.folder, train_id(pruned), at=[64]) == store.folder
+            assert donor(other.folder, train_id(pruned), at=[64, 128]) is None
+            assert donor(store.folder, train_id(trained)) is None  # never itself
+            assert donor(other.folder, "0" * 12) is None
             store.weights_path(64).unlink()
-            assert other.donor(train_id(pruned)) is None
+            assert donor(other.folder, train_id(pruned)) is None
 
 
 # -- code version ----------------------------------------------------------------------------------------------------

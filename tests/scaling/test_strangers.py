@@ -4,7 +4,8 @@ import pytest
 
 from scaling import collect, status
 from scaling.code_version import code_version
-from scaling.config import SCIENCE_VERSION, build
+from scaling.config import build
+from scaling.identity import SCIENCE_VERSION
 from scaling.schema import SCHEMA_VERSION
 from scaling.store import RunStore
 from scaling.strangers import mixed_versions, no_runs

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.config import build, cell_id, run_id
+from scaling.config import build
+from scaling.identity import cell_id, run_id
 from scaling.schema import SCHEMA_VERSION, TABLES
 from tests.wandb_stub.nodes import ENTITY
 from tests.wandb_stub.runs import Run

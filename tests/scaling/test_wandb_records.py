@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from scaling.config import build, cell_id, run_id
+from scaling.config import build
+from scaling.identity import cell_id, run_id
 from scaling.schema import RECORDS, SCHEMA_VERSION, SchemaError, records
-from scaling.store import StoreError
+from scaling.store_errors import StoreError
 from scaling.wandb_history import Logged
 from scaling.wandb_records import MISSING, rebuild
 

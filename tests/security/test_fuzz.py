@@ -21,12 +21,15 @@ from hypothesis import strategies as st
 from analysis.columns import TableError, read_table
 from analysis.table import load as load_tables
 from scaling.checkpoints import Checkpoints, load_weights, save_weights
-from scaling.config import ConfigError, build, cell_id, run_id
+from scaling.config import ConfigError, build
 from scaling.config import given as flags_given
+from scaling.identity import cell_id, run_id
 from scaling.limits import Refused, parse_yaml
 from scaling.lock import owner
 from scaling.schema import GALLERY, IDENTITY, RECORDS, SCHEMA_VERSION, SchemaError, arrays, records, rows
-from scaling.store import RunStore, StoreError, read_status
+from scaling.status_file import read_status
+from scaling.store import RunStore
+from scaling.store_errors import StoreError
 from scaling.sweep.grid import expand
 from scaling.sweep.plan import state_of
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scaling.config import ConfigError, build, given, load, run_id
+from scaling.config import ConfigError, build, given, load
 from scaling.data.sources import SourceError, load_images
-from scaling.store import RunStore, reason
+from scaling.identity import run_id
+from scaling.store import RunStore
+from scaling.store_errors import reason
 from scaling.sweep.grid import expand
 from scaling.train import main as train
 

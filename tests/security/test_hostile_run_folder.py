@@ -23,11 +23,16 @@ from scaling import lock, status
 from scaling.checkpoints import Checkpoints, load_weights
 from scaling.collect import main as collect
 from scaling.compare.__main__ import main as compare
-from scaling.config import ConfigError, build, load, run_id, train_id
+from scaling.config import ConfigError, build, load
+from scaling.identity import run_id, train_id
+from scaling.links import refuse_links
 from scaling.schema import GALLERY, IDENTITY, RECORDS, SCHEMA_VERSION, SchemaError
-from scaling.store import RunStore, StoreError, read_status, refuse_links
+from scaling.status_file import read_status
+from scaling.store import RunStore
+from scaling.store_errors import StoreError
 from scaling.sweep.plan import state_of
 from scaling.train import main as train
+from scaling.trained import donor
 
 SECRET = "secret-of-another-file"
 FLAGS = ["--data.source=digits", "--data.n_unique=16", "--data.holdout=16", "--train.images=64"]
@@ -224,10 +229,10 @@ def test_markers_of_trained_runs_name_runs_of_this_store_only(tmp_path):
         shutil.copytree(outside, tmp_path / "runs" / "not-a-run")
         (markers / ("b" * 12)).symlink_to(outside)
         (tmp_path / "runs" / ("b" * 12)).symlink_to(outside)
-        assert store.donor(train_id(config), at=[64]) is None
+        assert donor(store.folder, train_id(config), at=[64]) is None
         (tmp_path / "runs" / ("b" * 12)).unlink()
         shutil.copytree(outside, tmp_path / "runs" / ("b" * 12))
-        assert store.donor(train_id(config), at=[64]) == tmp_path / "runs" / ("b" * 12)
+        assert donor(store.folder, train_id(config), at=[64]) == tmp_path / "runs" / ("b" * 12)
     assert own.name == run_id(config)
 
 

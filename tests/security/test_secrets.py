@@ -14,8 +14,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from scaling.config import build, run_id
-from scaling.store import RunStore, read_status, reason
+from scaling.config import build
+from scaling.identity import run_id
+from scaling.status_file import read_status
+from scaling.store import RunStore
+from scaling.store_errors import reason
 from scaling.training.wandb_view import run_arguments
 
 ROOT = Path(__file__).parents[2]

@@ -14,14 +14,12 @@ from scaling.config import load
 from scaling.data.sources import load_images
 from scaling.data.training_set import assemble
 from scaling.export.__main__ import main
-from scaling.store import RunStore
 from scaling.training.bench import Bench
+from tests.scaling.tiny_run import FLAGS, trained
 
 TINY = [
-    "--model.width=2", "--train.images=512", "--train.batch_size=32", "--train.warmup_images=0", "--data.n_unique=12",
-    "--data.holdout=24", "--evaluate.at=1", "--evaluate.samples=24", "--evaluate.sampler_steps=6", "--evaluate.draws=4",
-    "--evaluate.measures=[loss,neighbors,basin]", "--evaluate.basin_images=6", "--runtime.progress=false",
-    "--data.duplication.design=spectrum", "--data.duplication.levels=3",
+    *FLAGS, "--train.images=512", "--evaluate.draws=4", "--evaluate.measures=[loss,neighbors,basin]",
+    "--evaluate.basin_images=6",
 ]  # fmt: skip
 LABELLED = [
     "--data.conditioning=class", "--model.skips=3/4", "--model.prune=1/4", "--model.attention=true",
@@ -34,19 +32,10 @@ class Exported(NamedTuple):
     out: Path
 
 
-def run(out: Path, *flags: str) -> Path:
-    from scaling.training.run import train
-
-    config = load([*TINY, f"--runtime.out={out}", *flags])
-    with RunStore.open(config) as store:
-        train(config, store)
-    return store.folder
-
-
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory) -> Exported:
     folder = tmp_path_factory.mktemp("plain")
-    made = Exported(run(folder / "runs"), folder / "out" / "plain")
+    made = Exported(trained(folder / "runs", *TINY), folder / "out" / "plain")
     assert main([str(made.run), "--out", str(made.out)]) == 0
     return made
 
@@ -54,7 +43,7 @@ def plain(tmp_path_factory) -> Exported:
 @pytest.fixture(scope="session")
 def labelled(tmp_path_factory) -> Exported:
     folder = tmp_path_factory.mktemp("labelled")
-    made = Exported(run(folder / "runs", *LABELLED), folder / "out" / "labelled")
+    made = Exported(trained(folder / "runs", *TINY, *LABELLED), folder / "out" / "labelled")
     assert main([str(made.run), "--out", str(made.out), "--samples"]) == 0
     return made
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scaling.config import build, run_id
+from scaling.config import build
 from scaling.export.__main__ import main
+from scaling.identity import run_id
 from scaling.schema import EVALS
 
 

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from scaling.export.__main__ import main
-from tests.scaling.export.conftest import run
+from tests.scaling.export.conftest import TINY
+from tests.scaling.tiny_run import trained
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -165,7 +166,7 @@ def record(folder: Path, **changes: object) -> None:
 
 
 def test_a_family_that_diffusers_has_not_is_refused_with_what_to_do(tmp_path, capsys):
-    folder = run(tmp_path / "runs", "--model.family=mlp", "--model.width=8", "--evaluate.measures=[loss]")
+    folder = trained(tmp_path / "runs", *TINY, "--model.family=mlp", "--model.width=8", "--evaluate.measures=[loss]")
     said = refused(capsys, folder, "--out", tmp_path / "out")
     assert "model.family=mlp: diffusers has no such network" in said and "weights/512.safetensors" in said
 

@@ -13,7 +13,8 @@ import yaml
 
 from scaling.code_version import code_version
 from scaling.schema import RECORDS, records
-from scaling.store import RunStore, read_status
+from scaling.status_file import read_status
+from scaling.store import RunStore
 from scaling.sweep.grid import expand
 from scaling.training.run import train
 

@@ -3,7 +3,8 @@ from itertools import product
 import pytest
 import yaml
 
-from scaling.config import ConfigError, given, load, run_id
+from scaling.config import ConfigError, given, load
+from scaling.identity import run_id
 from scaling.sweep.grid import expand, merged
 
 COMMAND = ["${env}", "${interpreter}", "-m", "scaling.train", "--config", "base.yaml", "${args}"]

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config import load, run_id
+from scaling.config import load
+from scaling.identity import run_id
 from scaling.lock import owner
-from scaling.store import RunStore, read_status
+from scaling.machine import cores, default_workers, gpus
+from scaling.status_file import read_status
+from scaling.store import RunStore
 from scaling.sweep.local import _death, _environment
-from scaling.sweep.machine import cores, default_workers, gpus
 
 
 def of_seed(runs, seed):

@@ -5,19 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config import ConfigError, cell_id, run_id
+from scaling.config import ConfigError
+from scaling.forecasts.calibration import Calibration, calibrate
+from scaling.forecasts.cost_model import Seconds
+from scaling.forecasts.disk import run_disk, sweep_disk
+from scaling.forecasts.run_work import run_work
+from scaling.forecasts.server_core import START_SECONDS
+from scaling.identity import cell_id, run_id
 from scaling.sweep.__main__ import main
 from scaling.sweep.agenda import Agenda
-from scaling.sweep.calibration import Calibration, calibrate
-from scaling.sweep.cost_model import Seconds
-from scaling.sweep.disk import run_disk, sweep_disk
 from scaling.sweep.grid import Cell
 from scaling.sweep.named_first import named_first, plan_words, read_rows
 from scaling.sweep.plan import Outlook, plan_cells
 from scaling.sweep.queue import Event, Queue
-from scaling.sweep.run_work import run_work
-from scaling.sweep.server_core import START_SECONDS
-from tests.scaling.sweep.runs import KNOWN, configured, finish
+from tests.scaling.forecasts.runs import KNOWN, configured, finish
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,7 @@ def test_finished_runs_speak_for_those_to_come(tmp_path):
 
 def test_an_interrupted_run_needs_what_is_left_of_it(tmp_path):
     (one,) = plan_cells(grid(tmp_path, (8,), (0,)))
-    finish(one.cell.config, state="interrupted", images_seen=one.forecast.images * 3 // 4)
+    finish(one.cell.config, state="interrupted", images_seen=one.forecast.work.images * 3 // 4)
     (half,) = plan_cells([one.cell], Calibration.of([]))
     assert half.state == "interrupted" and half.share == pytest.approx(0.25, abs=0.01)
     assert half.seconds == pytest.approx(half.share * one.seconds)
@@ -76,7 +77,7 @@ def test_the_outlook_adds_up(tmp_path):
     planned = plan_cells(grid(tmp_path, (8,), (0, 1, 2)))
     found, one = Outlook.of(planned, 2), planned[0]
     assert found.seconds == Seconds(2 * one.seconds, 2 * one.seconds_lo, 2 * one.seconds_hi)
-    assert found.train_flops == 3 * one.forecast.train_flops
+    assert found.train_flops == 3 * one.forecast.work.train_flops
     assert found.disk == sweep_disk([run_disk(one.cell.config, one.forecast.work)] * 3, 2)
     assert Outlook.of([], 2).time == "about 0:00 (0:00 to 0:00)"
 
@@ -115,7 +116,7 @@ def test_ranks_are_the_order_of_the_queue(tmp_path):
     one = found.cells[0]
     assert (jobs[0].seconds, jobs[0].flops, jobs[0].disk) == (
         one.seconds,
-        one.forecast.train_flops,
+        one.forecast.work.train_flops,
         one.forecast.disk.kept,
     )
 
@@ -206,7 +207,7 @@ def test_cells_are_the_same_whoever_asks(tmp_path):
     whole = cell(configured(tmp_path))
     half = cell(configured(tmp_path, data={"n_unique": 128, "fold": {"index": 0}}))
     assert cell_id(whole.config) == cell_id(half.config)
-    assert [one.forecast.n_unique for one in plan_cells([whole, half])] == [128, 64]
+    assert [one.forecast.work.n_unique for one in plan_cells([whole, half])] == [128, 64]
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 import pytest
 
 from scaling.config import build
-from scaling.store import RunStore, read_status
+from scaling.status_file import read_status
+from scaling.store import RunStore
 from scaling.sweep.grid import Cell
 from scaling.sweep.queue import RETRIES, Job, Queue
 

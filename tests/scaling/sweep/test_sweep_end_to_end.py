@@ -13,7 +13,7 @@ import yaml
 
 from scaling.collect import main as collect
 from scaling.schema import RECORDS
-from scaling.store import read_status
+from scaling.status_file import read_status
 
 ROOT = Path(__file__).parents[3]
 VALUES = {

@@ -5,7 +5,7 @@ import pytest
 
 from scaling.config import build, given, load
 from scaling.data.duplication import plan
-from scaling.sweep.forecast import forecast
+from scaling.forecasts.forecast import forecast
 from scaling.sweep.grid import expand
 
 ROOT = Path(__file__).parents[3]
@@ -36,7 +36,7 @@ def test_every_sweep_expands_to_distinct_cells_whose_data_can_be_made(path):
     grid = expand(path)
     assert grid.notes == []
     assert len({cell.run_id for cell in grid.cells}) == len(grid.cells) > 1
-    assert all(forecast(cell.config).seconds > 0 for cell in grid.cells)
+    assert all(forecast(cell.config).disk.kept > 0 for cell in grid.cells)
 
 
 def test_the_studies_of_the_design_are_there():
@@ -61,11 +61,11 @@ def test_the_quickstart_has_four_sizes_four_copies_and_two_seeds():
 
 def test_memorization_spans_two_decades_of_weights_in_six_sizes():
     cells = expand(ROOT / "sweeps" / "memorization.yaml").cells
-    sizes = {forecast(cell.config).params for cell in cells}
+    sizes = {forecast(cell.config).work.params for cell in cells}
     assert len(sizes) >= 6 and log10(max(sizes) / min(sizes)) > 2
     assert len({cell.config.seed for cell in cells}) >= 3
 
 
 def test_contexts_of_one_number_of_copies_share_n_train():
     cells = expand(ROOT / "sweeps" / "context.yaml").cells
-    assert {forecast(cell.config).n_train for cell in cells} == {1024}
+    assert {forecast(cell.config).work.n_train for cell in cells} == {1024}

@@ -15,11 +15,13 @@ import pytest
 import torch
 
 from scaling.checkpoints import load_weights
-from scaling.config import ConfigError, build, load, run_id
+from scaling.config import ConfigError, build, load
 from scaling.flops import forward_flops as closed_form_flops
+from scaling.identity import run_id
 from scaling.memorization.ideal_distance import ideal_distance
 from scaling.schema import EVALS, rows
-from scaling.store import RunStore, StoreError
+from scaling.store import RunStore
+from scaling.store_errors import StoreError
 from scaling.training.run import choose_device, train
 from scaling.training.watch import Diverged
 

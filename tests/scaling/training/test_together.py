@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling.config import load, run_id
+from scaling.config import load
+from scaling.identity import run_id
 from scaling.store import RunStore
 from scaling.training.request import Request
 from scaling.training.run import train, train_together

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scaling.config import canonical, cell_id, load, run_id, train_id
+from scaling.config import load
+from scaling.identity import canonical, cell_id, run_id, train_id
 from scaling.schema import GALLERY
 from scaling.sweep.metric import is_logged
 from scaling.training.wandb_gallery import CELL_PIXELS, gallery_grid

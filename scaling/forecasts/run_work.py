@@ -8,7 +8,7 @@ from scaling import sizes
 from scaling.data.duplication import plan
 from scaling.fields import ExperimentConfig
 from scaling.flops import forward_flops
-from scaling.sweep.network_shape import NetworkShape, network_shape
+from scaling.forecasts.network_shape import NetworkShape, network_shape
 from scaling.training.cost import Images, image_pairs, instrument_costs
 from scaling.training.points import evaluation_steps
 
@@ -52,10 +52,12 @@ class RunWork:
 
     @property
     def images(self) -> int:
+        """images_seen at the end of training."""
         return self.steps[-1] * self.batch_size
 
     @property
     def train_flops(self) -> float:
+        """Forward + backward = 3 forward."""
         return 3.0 * self.forward_flops * self.images
 
     def stretches(self) -> np.ndarray:

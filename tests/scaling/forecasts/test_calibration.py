@@ -4,13 +4,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scaling.config import cell_id
-from scaling.fields import RuntimeConfig
-from scaling.sweep import calibration
-from scaling.sweep.calibration import Calibration, cache_file, calibrate, finished_runs, newest, remember
-from scaling.sweep.run_work import run_work
-from scaling.sweep.server_core import START_SECONDS
-from tests.scaling.sweep.runs import KNOWN, configured, finish
+from scaling.forecasts import timed_runs
+from scaling.forecasts.calibration import Calibration, calibrate
+from scaling.forecasts.cost_model import Timing
+from scaling.forecasts.run_work import run_work
+from scaling.forecasts.server_core import START_SECONDS
+from scaling.forecasts.timed_runs import Run, finished_runs, newest
+from scaling.forecasts.timing_cache import cache_file, remember
+from scaling.identity import cell_id
+from scaling.runtime import RuntimeConfig
+from tests.scaling.forecasts.runs import KNOWN, configured, finish
 
 CPU = RuntimeConfig(device="cpu")
 
@@ -45,7 +48,7 @@ def test_runs_that_say_nothing_of_this_machine_do_not_count(tmp_path, status):
 
 def test_where_a_gpu_may_have_been_used_an_unknown_device_does_not_count(tmp_path, monkeypatch):
     finish(configured(tmp_path))
-    monkeypatch.setattr(calibration, "gpus", lambda: ["0"])
+    monkeypatch.setattr(timed_runs, "gpus", lambda: ["0"])
     names = newest(tmp_path)
     assert len(names) == 1
     assert finished_runs(tmp_path, CPU, names) == finished_runs(tmp_path, RuntimeConfig(device="cuda"), names) == []
@@ -119,9 +122,9 @@ def test_a_replicate_says_it_directly(tmp_path):
 def test_equal_runs_that_differ_much_widen_the_range():
     def of(factors):
         amounts = run_work(configured("runs")).stretches()
-        timing = calibration.Timing(amounts, amounts @ KNOWN)
+        timing = Timing(amounts, amounts @ KNOWN)
         timings = [replace(timing, seconds=timing.seconds * factor) for factor in factors]
-        runs = [calibration.Run(str(at), "c", timing) for at, timing in enumerate(timings)]
+        runs = [Run(str(at), "c", timing) for at, timing in enumerate(timings)]
         return Calibration.of(runs).seconds("c", amounts.sum(axis=0))
 
     narrow, wide = of([1, 1.02, 0.98, 1]), of([1, 2, 0.5, 1])

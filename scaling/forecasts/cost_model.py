@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scaling.sweep.run_work import TERMS
-from scaling.sweep.server_core import SECONDS, START_SECONDS
+from scaling.forecasts.run_work import TERMS
+from scaling.forecasts.server_core import SECONDS, START_SECONDS
 
 MACHINE_SD, TERM_SD = 0.5, 0.4  # of ln: machines differ by 1.6 or so as a whole, and their terms beside that
 NOISE, JITTER = 0.1, 0.05  # of a stretch: of ln, and in seconds (what is short is read less exactly)
@@ -32,6 +32,7 @@ class Seconds(NamedTuple):
 
     @classmethod
     def of(cls, value: float, log_sd: float) -> "Seconds":
+        """The range of a log-normal forecast: log_sd is the sd of ln seconds."""
         return cls(value, value * exp(-Z * log_sd), value * exp(Z * log_sd))
 
 
@@ -54,6 +55,7 @@ class CostModel:
 
     @property
     def costs(self) -> Array:
+        """[T] seconds of one of each term."""
         return np.exp(self.log_costs)
 
     def seconds(self, amounts: Array) -> Seconds:

@@ -5,10 +5,10 @@ import pytest
 
 from scaling.config import build, put
 from scaling.flops import forward_flops
+from scaling.forecasts.forecast import forecast, makespan
+from scaling.forecasts.network_shape import layers, network_shape
+from scaling.forecasts.run_work import TERMS, run_work
 from scaling.sizes import count_params
-from scaling.sweep.forecast import forecast, makespan
-from scaling.sweep.network_shape import layers, network_shape
-from scaling.sweep.run_work import TERMS, run_work
 
 
 def configured(**keys):
@@ -21,11 +21,11 @@ def configured(**keys):
 def test_numbers_of_a_cell():
     """Ladder of design.md: width 16 has 159,697 weights; a spectrum of 4 levels on 128 images has 32 x 15 copies."""
     keys = {"data__n_unique": 128, "data__duplication__design": "spectrum", "data__duplication__levels": 4}
-    made = forecast(configured(**keys, train__images=1000, model__width=16))
-    assert (made.params, made.n_unique, made.n_train, made.copies) == (159_697, 128, 480, 8)
+    made = forecast(configured(**keys, train__images=1000, model__width=16)).work
+    assert (made.params, made.n_unique, made.n_train, made.copies) == (159_697, 128, 480, (1, 2, 4, 8))
     assert made.images == 1024  # whole batches of 64
     assert made.train_flops == 3 * forward_flops(configured().model, image_size=8, channels=1) * 1024
-    half = forecast(configured(**keys, data__fold__index=0, train__epochs=1))
+    half = forecast(configured(**keys, data__fold__index=0, train__epochs=1)).work
     assert (half.n_unique, half.n_train, half.images) == (64, 240, 256)
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from scaling.config import build
-from scaling.sweep.cost_model import LEVEL, SPREAD, Timing, fit
-from scaling.sweep.run_work import TERMS, run_work
-from scaling.sweep.server_core import SECONDS, START_SECONDS
+from scaling.forecasts.cost_model import LEVEL, SPREAD, Timing, fit
+from scaling.forecasts.run_work import TERMS, run_work
+from scaling.forecasts.server_core import SECONDS, START_SECONDS
 
 KNOWN = np.array([SECONDS[term] for term in TERMS])
 WIDTHS, BATCHES, SIZES = (2, 4, 8, 16, 32, 64), (16, 64, 256), (8, 16)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scaling.fields import ExperimentConfig
-from scaling.store import StoreError
-from scaling.sweep.run_work import RunWork
+from scaling.forecasts.run_work import RunWork
+from scaling.store_errors import StoreError
 
 FLOAT = 4
 GENERATIONS = 2  # of checkpoints
@@ -33,6 +33,8 @@ ENOUGH = 0.8  # of a forecast: less room than this is surely too little
 
 
 class Disk(NamedTuple):
+    """Bytes of a run folder."""
+
     kept: int  # by the finished run
     checkpoints: int  # beside it while it trains
 

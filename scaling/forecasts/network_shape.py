@@ -29,6 +29,7 @@ class Layer(NamedTuple):
 
     @property
     def flops(self) -> int:
+        """2 per multiply-add."""
         return 2 * self.inputs * self.outputs * self.tokens
 
 

@@ -6,10 +6,11 @@ import pytest
 
 from scaling import checkpoints
 from scaling.config import build
-from scaling.store import RunStore, StoreError
-from scaling.sweep import disk
-from scaling.sweep.disk import Disk, check_room, free_bytes, run_disk, size, sweep_disk
-from scaling.sweep.run_work import run_work
+from scaling.forecasts import disk
+from scaling.forecasts.disk import Disk, check_room, free_bytes, run_disk, size, sweep_disk
+from scaling.forecasts.run_work import run_work
+from scaling.store import RunStore
+from scaling.store_errors import StoreError
 
 RUNS = [
     {"model": {"width": 4}, "evaluate": {"at": 3, "samples": 64}, "data": {"n_unique": 96, "holdout": 64}},

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from scaling.config import build, canonical, cell_id, run_id, train_id
+from scaling.config import build
+from scaling.forecasts.run_work import TERMS, run_work
+from scaling.forecasts.server_core import SECONDS
+from scaling.identity import canonical, cell_id, run_id, train_id
 from scaling.schema import SCHEMA_VERSION
 from scaling.store import RunStore
-from scaling.sweep.run_work import TERMS, run_work
-from scaling.sweep.server_core import SECONDS
 
 KNOWN = np.array([SECONDS[term] for term in TERMS])
 

@@ -67,11 +67,11 @@ def _beta_binomial(m: Array, y: Array, trials: Array, c: Array, setting: Array |
     f, g = np.maximum(expit(m), 1e-150), np.maximum(expit(-m), 1e-150)  # their squares stay above 0
     tiny = np.asarray(c) < BINOMIAL_BELOW
     if tiny.all():
-        chosen = _binomial_limit(*(np.take(part, own, axis=-1) for part in (m, f, g)), y, trials)
+        chosen = _binomial_limit(m[..., own], f[..., own], g[..., own], y, trials)
     elif not tiny.any():
         chosen = _beta_binomial_above(f, g, y, trials, c, own)
     else:
-        plain = _binomial_limit(*(np.take(part, own, axis=-1) for part in (m, f, g)), y, trials)
+        plain = _binomial_limit(m[..., own], f[..., own], g[..., own], y, trials)
         mixed = _beta_binomial_above(f, g, y, trials, np.where(tiny, 0.5, c), own)
         chosen = tuple(np.where(tiny, p, q) for p, q in zip(plain, mixed, strict=True))
     value, first, second, in_c, in_cm, in_cc = chosen

@@ -135,10 +135,9 @@ class Problem:
             return self.objective.terms(np.take(m, self._settings.place, axis=1), self.y, self.trials, None)
         (rows, place), of = self._outcomes, self._settings.place
         found = self.objective.terms(m, self.y[rows], self.counted[rows], nuisance, of[rows])
-        *parts, extra = found
-        return Terms(
-            *(np.take(part, place, axis=1) for part in parts), tuple(np.take(p, place, axis=1) for p in extra or ())
-        )
+        value, first, second, majorant = (np.take(part, place, axis=1) for part in found[:4])
+        in_c, in_cm, in_cc = (np.take(part, place, axis=1) for part in found.nuisance or ())
+        return Terms(value, first, second, majorant, (in_c, in_cm, in_cc))
 
     def residuals(self, u: Array) -> Array:
         """Observed minus fitted on the objective's scale [n] (on the rate itself for binomial); u [k]."""

@@ -16,10 +16,11 @@ from analysis.boundary.redraw import Rows
 from analysis.pictures.boundary_plot import Arrow, Bars, plot_boundary
 from analysis.pictures.curve_figures import Figures, Fits
 from analysis.pictures.points import said_runs
-from analysis.plots import Mark, Ordered, ReportFigure, count_label
+from analysis.plots import Mark, Ordered, ReportFigure
 from analysis.rates import wilson
 from analysis.summary import duplicated_recovery, last_evaluations
 from analysis.table import Tables
+from analysis.words import count_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame

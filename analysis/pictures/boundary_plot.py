@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from analysis.plots import BLACK, GREEN, ORANGE, Ordered, count_label
+from analysis.plots import BLACK, GREEN, ORANGE, Ordered
+from analysis.words import count_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame

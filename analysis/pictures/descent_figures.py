@@ -11,8 +11,9 @@ from analysis.onsets.run_setting import config
 from analysis.pictures.curve_figures import Figures
 from analysis.pictures.descent_plot import SHOWN, DescentPanel, plot_descents
 from analysis.pictures.points import said_runs
-from analysis.plots import Mark, ReportFigure, count_label
+from analysis.plots import Mark, ReportFigure
 from analysis.questions.interventions import changes, flat
+from analysis.words import count_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame

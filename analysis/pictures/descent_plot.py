@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from analysis.plots import GREY, LOSSES, PURPLE, count_label, ticks_apart
+from analysis.plots import GREY, LOSSES, PURPLE, ticks_apart
+from analysis.words import count_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -9,10 +9,11 @@ from analysis.pictures.agreement_figures import WORDS
 from analysis.pictures.curve_figures import Figures, Fits
 from analysis.pictures.instrument_agreement_plot import plot_beside_null, plot_rank_agreement
 from analysis.pictures.points import said_runs
-from analysis.plots import Mark, Ordered, ReportFigure, count_label
+from analysis.plots import Mark, Ordered, ReportFigure
 from analysis.rates import wilson
 from analysis.summary import last_evaluations
 from analysis.table import Tables
+from analysis.words import count_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame

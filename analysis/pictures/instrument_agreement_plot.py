@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from analysis.plots import BLACK, GREY, Ordered, count_label
+from analysis.plots import BLACK, GREY, Ordered
+from analysis.words import count_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame

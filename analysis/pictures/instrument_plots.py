@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.plots import GREEN, GREY, VERMILION, Ordered, count_label
+from analysis.plots import GREEN, GREY, VERMILION, Ordered
+from analysis.words import count_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame

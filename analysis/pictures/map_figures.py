@@ -9,9 +9,10 @@ from analysis.pictures.curve_figures import Figures, Fits, counted, overdispersi
 from analysis.pictures.phase_lines import Box, PhaseLine, phase_line
 from analysis.pictures.points import said_runs
 from analysis.pictures.rate_map_plot import LINES, plot_rate_map, rate_words, room_for
-from analysis.plots import Mark, Ordered, ReportFigure, count_label
+from analysis.plots import Mark, Ordered, ReportFigure
 from analysis.summary import StudyFit, last_evaluations, main_setting, pooled_rates
 from analysis.table import Tables
+from analysis.words import count_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame

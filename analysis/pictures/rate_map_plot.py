@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, withStroke
 
 from analysis.pictures.phase_lines import PhaseLine
-from analysis.plots import BLACK, GREY, PURPLE, count_label, ticks_apart
+from analysis.plots import BLACK, GREY, PURPLE, ticks_apart
+from analysis.words import count_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -10,9 +10,10 @@ from analysis.onsets.crossing import Status
 from analysis.pictures.curve_figures import Figures, Fits, overdispersion
 from analysis.pictures.points import said_runs
 from analysis.pictures.training_plot import ONSETS, places, plot_training, title_of
-from analysis.plots import Mark, Ordered, ReportFigure, count_label
+from analysis.plots import Mark, Ordered, ReportFigure
 from analysis.summary import main_setting, pooled_rates
 from analysis.table import Tables
+from analysis.words import count_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame

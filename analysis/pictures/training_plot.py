@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.plots import GREY, LOSSES, PURPLE, count_label
+from analysis.plots import GREY, LOSSES, PURPLE
+from analysis.words import count_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame

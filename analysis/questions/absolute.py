@@ -47,8 +47,8 @@ def absolute_vs_fraction(
         )
         keep &= observed.trials == budget
         if keep.sum() < FEWEST_RUNS:
-            said = f"{several(keep.sum(), 'run')} at {named(at) or 'this setting'}: it takes {FEWEST_RUNS} or more"
-            raise CannotTell(said)
+            there = f"{several(keep.sum(), 'run')} at {named(at) or 'this setting'}"
+            raise CannotTell(f"{there}: it takes {FEWEST_RUNS} or more")
         names, said = usable_variables({name: values[keep] for name, values in observed.x.items()}, "params")
         notes, run = notes + said, observed.cluster[0][keep]
         logs = np.stack([np.log(observed.x[name][keep]) for name in names], axis=1)

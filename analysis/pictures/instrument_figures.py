@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri
 
-from analysis import plots
 from analysis.columns import TableError
 from analysis.pictures import instrument_plots
 from analysis.pictures.instrument_points import budget_points, noise_points, prompted_points
@@ -16,6 +15,7 @@ from analysis.plots import Ordered, ReportFigure
 from analysis.richness import budget_curves
 from analysis.summary import last_evaluations, main_setting, pooled_rates
 from analysis.table import Tables
+from analysis.words import count_label
 from scaling.schema import PROMPT_GALLERY
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def prompts(tables: Tables, level: float) -> Figures:
             given.append((str(row.run_id), context))
             strips.append({name: arrays[name][mine] for name in arrays if name != "context"})
             titles.append(
-                f"run {row.run_id}: {plots.count_label(row.params)} parameters, {row.n_unique:g} unique images; "
+                f"run {row.run_id}: {count_label(row.params)} parameters, {row.n_unique:g} unique images; "
                 f"given: {instrument_plots.context_words(context)}"
             )
     figure = instrument_plots.plot_prompts(strips, titles)

@@ -16,6 +16,7 @@ from analysis.summary import (
     pooled_rates,
 )
 from analysis.table import Tables
+from analysis.words import count_label
 from scaling.schema import GALLERY
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def gallery(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figure
         return f"No gallery: the sample files lack one of {', '.join(GALLERY)}."
     pairs = [_thinned({name.removeprefix("gallery_"): strip[name] for name in GALLERY}) for strip in strips]
     titles = [
-        f"run {row.run_id}: {plots.count_label(row.params)} parameters, "
+        f"run {row.run_id}: {count_label(row.params)} parameters, "
         + ("memorized samples not counted" if np.isnan(row.share) else f"{100 * row.share:.1f} % of samples memorized")
         for row in shown.itertuples()
     ]

@@ -63,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="show the cells, what is done and a forecast; run nothing"
     )
     parser.add_argument(
+        "--rows", type=Path, metavar="F.csv", help="with --dry-run: the strata to come, for analysis.fit --predict"
+    )
+    parser.add_argument(
         "--budget-hours", type=_hours, help="the most informative cells first, and none that would end later than this"
     )
     parser.add_argument(
@@ -72,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(options: argparse.Namespace) -> None:
+    if options.rows and not options.dry_run:
+        raise ConfigError(f"--rows={options.rows}: belongs to --dry-run")
     for name in ("ray_address", "gpus_per_worker"):
         if options.engine != "ray" and getattr(options, name) is not None:
             raise ConfigError(f"--{name.replace('_', '-')}={getattr(options, name)}: belongs to --engine ray")
@@ -145,6 +150,10 @@ def _dry_run(grid: Grid, options: argparse.Namespace) -> int:
     print(f"{len(planned)} cells: {len(done)} done, {len(agenda.cells)} to run; {agenda.cost(workers)}")
     for line in agenda.forecast(workers, Path(grid.cells[0].config.runtime.out)):
         print(line)
+    if options.rows:
+        from scaling.sweep.planned_rows import write_rows
+
+        print(f"{write_rows(grid.cells, options.rows)} strata -> {options.rows}")
     return 0
 
 

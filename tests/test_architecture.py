@@ -32,7 +32,16 @@ ANALYSIS = {
     3: {"fitting", "double_descent", "pareto", "lira"},
     4: {"fit", "onsets", "summary"},
     5: {"onset", "questions", "pictures", "descent_curves"},
-    6: {"ask", "agreement", "compare", "counterfactual", "planning", "learning_rate", "pictures.descent_figures"}
+    6: {
+        "registered",
+        "ask",
+        "agreement",
+        "compare",
+        "counterfactual",
+        "planning",
+        "learning_rate",
+        "pictures.descent_figures",
+    }
     | {"pictures.training_figures", "pictures.intervention_figures"},
     7: {"simulate", "pictures.instrument_agreement_figures", "pictures.score_figures"},
     8: {"pictures.study_figures"},

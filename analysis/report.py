@@ -91,6 +91,8 @@ def _state(folder: Path) -> list[tuple[str, int, int]]:
         *folder.glob("*.parquet"),
         *folder.glob("*.csv"),
         *folder.glob("*.jsonl"),
+        *folder.glob("parts/*/*.parquet"),
+        *folder.glob("parts/*/*.csv"),
     ]
     found = []
     for file in files:

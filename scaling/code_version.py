@@ -33,7 +33,10 @@ def code_version() -> str:
 
 @cache
 def commit() -> str:
-    """For people: the commit, with `+` where scaling/ was changed since; the package's version outside a repository."""
+    """The commit, with `+` where scaling/ was changed since; the package's version outside a repository.
+
+    Kept for the life of the process, as `code_version`: a commit that comes while a worker lives is not its code.
+    """
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(PACKAGE), *arguments]

@@ -27,8 +27,8 @@ SCALING = {
 }
 ANALYSIS = {
     0: {"columns", "words"},
-    1: {"table", "rates", "command", "formulas", "descent", "plots"},
-    2: {"laws", "condition", "boundary", "per_image", "bits", "emission", "richness"},
+    1: {"table_files", "parts", "rates", "command", "formulas", "descent", "plots"},
+    2: {"table", "laws", "condition", "boundary", "per_image", "bits", "emission", "richness"},
     3: {"fitting", "double_descent", "pareto", "lira"},
     4: {"fit", "onsets", "summary"},
     5: {"onset", "questions", "pictures", "descent_curves"},

@@ -25,7 +25,8 @@ FACTS = (  # heading, column of evals
     ("parameters", "params"), ("unique images", "n_unique"), ("training images with copies", "n_train"),
     ("design", "design"), ("largest copies", "copies"), ("duplication rate", "duplication_rate"),
     ("frozen noise draws", "noise_draws"), ("conditioning", "conditioning"), ("images seen", "images_seen"),
-    ("seconds of training and measuring", "wall_seconds"), ("code", "code_version"), ("data", "data_sha256"),
+    ("seconds of training and measuring", "wall_seconds"), ("code", "code_version"), ("commit", "commit"),
+    ("data", "data_sha256"),
 )  # fmt: skip
 EVALUATIONS = (  # heading, column, trials
     ("images seen", "images_seen", None), ("memorized", "n_memorized", "n_generated"),

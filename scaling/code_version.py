@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parent
 # Engines and commands bring a configuration to `scaling.training` and show what came of it; no record depends on them.
 # tests/scaling/test_code_version.py: training imports none of these.
 NO_RECORD_DEPENDS_ON = frozenset({
-    "forecasts", "sweep", "selfcheck", "compare", "export", "audits",
+    "forecasts", "sweep", "selfcheck", "compare", "export", "audits", "reproduce",
     "machine.py", "finished_run.py", "audit.py", "train.py", "status.py", "collect.py", "command.py",
 })  # fmt: skip
 

@@ -22,7 +22,7 @@ SCALING = {
     6: {"finished_run"},
     7: {"train", "sweep.__main__", "status", "overview", "collect", "selfcheck", "compare", "export"}
     | {"wandb_history", "wandb_records", "workspace"},
-    8: {"audits"},
+    8: {"audits", "reproduce"},
     9: {"audit"},
 }
 ANALYSIS = {
@@ -157,6 +157,7 @@ LIGHT = [
     "scaling.compare.__main__",
     "scaling.export.__main__",
     "scaling.audit",
+    "scaling.reproduce.__main__",
     "analysis.laws",
     "analysis.report",
     "analysis.figures",

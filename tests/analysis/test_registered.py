@@ -123,7 +123,7 @@ def test_outcome_counts_by_hand(tmp_path, capsys):
 
 def test_rows_without_a_plan_and_levels_outside_are_refused(tmp_path, capsys):
     with pytest.raises(TableError, match=r"no column .*exposures.*--dry-run --rows"):
-        predictions(of_rows([], []), pandas.DataFrame({"run_id": ["a"]}))
+        predictions(of_rows([{"run_id": "a", "images_seen": 1, "params": 1}]), pandas.DataFrame({"run_id": ["a"]}))
     assert main(["predict", str(tmp_path), "rows.csv", "--level", "2"]) == 2
     assert "--level 2 must lie in (0, 1)" in capsys.readouterr().err
     assert main(["predict", str(tmp_path), "rows.csv"]) == 2

@@ -4,12 +4,14 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.ask import asked
 from analysis.command import command_line
+from analysis.datasets import by_dataset
 from analysis.pictures import paper
 from analysis.table import load
 from scaling import schema
@@ -80,11 +82,15 @@ def _figures(options: argparse.Namespace) -> tuple[list["ReportFigure"], list[st
     from analysis.pictures.study_figures import study_figures
     from analysis.summary import study_fits
 
-    fits, _ = study_fits(tables, draws=options.bootstrap, level=options.level, seed=options.seed)
-    how = dict(level=options.level, seed=options.seed)
-    descents = descent_curves(tables.evals, **how)
-    answers = [asked("interventions", tables, draws=min(options.bootstrap, ANSWER_DRAWS), **how).as_json()]
-    figures, absent = study_figures(tables, fits, options.level, descents=descents, answers=answers)
+    figures, absent = list["ReportFigure"](), list[str]()
+    parts, how = by_dataset(tables), dict(level=options.level, seed=options.seed)
+    for part in parts:
+        fits, _ = study_fits(part.tables, draws=options.bootstrap, **how)
+        descents = descent_curves(part.tables.evals, **how)
+        answers = [asked("interventions", part.tables, draws=min(options.bootstrap, ANSWER_DRAWS), **how).as_json()]
+        made, missing = study_figures(part.tables, fits, options.level, descents=descents, answers=answers)
+        figures += [replace(figure, name=part.prefix + figure.name) for figure in made]
+        absent += [f"{part.name}: {said}" if len(parts) > 1 else said for said in missing]
     if options.only:
         names = [figure.name for figure in figures]
         for name in options.only:

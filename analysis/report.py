@@ -2,16 +2,16 @@
 
 import argparse
 import json
-import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.command import command_line
+from analysis.datasets import by_dataset
 from analysis.pages import page
 from analysis.table import Tables, load
 from scaling import schema
@@ -112,24 +112,22 @@ def write_report(
 
     folder = out / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    parts = list(_by_dataset(tables))
-    studies = []
-    for at, (name, part) in enumerate(parts):
-        first = f"{_file_name(name)}-{at}-" if len(parts) > 1 else ""
+    parts, studies = by_dataset(tables), []
+    for part in parts:
 
-        def draw(figure: "ReportFigure", first: str = first) -> page.Html:
+        def draw(figure: "ReportFigure", first: str = part.prefix) -> page.Html:
             return _drawn(replace(figure, name=first + figure.name), folder)
 
-        studies.append(study(part, draw, level=level, draws=draws, seed=seed, prefix=first, place=place))
+        studies.append(study(part.tables, draw, level=level, draws=draws, seed=seed, prefix=part.prefix, place=place))
     for name in ("fits", "answers", "verdicts"):
         content = [
-            {"dataset": dataset, **found} if len(parts) > 1 else found
-            for (dataset, _), one in zip(parts, studies, strict=True)
+            {"dataset": part.name, **found} if len(parts) > 1 else found
+            for part, one in zip(parts, studies, strict=True)
             for found in getattr(one, name)
         ]
         _replace(out / f"{name}.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
     path = out / "report.html"
-    _replace(path, _page(tables, [name for name, _ in parts], studies, refresh))
+    _replace(path, _page(tables, [part.name for part in parts], studies, refresh))
     return path
 
 
@@ -138,22 +136,6 @@ def _replace(path: Path, content: str) -> None:
     half = path.with_name(f".{path.name}.part")
     half.write_text(content, encoding="utf-8")
     half.replace(path)
-
-
-def _by_dataset(tables: Tables) -> Iterator[tuple[str, Tables]]:
-    names = tables.evals["dataset"].where(tables.evals["dataset"].notna(), "unnamed data")
-    for name in sorted(names.unique()):
-        mine = set(tables.evals["run_id"][names == name])
-        kept = {
-            table: (frame := getattr(tables, table))[frame["run_id"].isin(mine)].reset_index(drop=True)
-            for table in schema.TABLES
-        }
-        yield str(name), replace(tables, **kept, gallery={run: a for run, a in tables.gallery.items() if run in mine})
-
-
-def _file_name(name: str) -> str:
-    """A name of a data set as part of a file's: letters and digits, whatever it holds."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower())[:24].strip("_") or "data"
 
 
 def _drawn(figure: "ReportFigure", folder: Path) -> page.Html:

@@ -28,7 +28,7 @@ SCALING = {
 ANALYSIS = {
     0: {"columns", "words"},
     1: {"table", "rates", "command", "formulas", "descent", "plots"},
-    2: {"laws", "condition", "boundary", "per_image", "bits", "emission", "richness"},
+    2: {"laws", "condition", "boundary", "per_image", "bits", "emission", "richness", "datasets"},
     3: {"fitting", "double_descent", "pareto", "lira"},
     4: {"fit", "onsets", "summary"},
     5: {"onset", "questions", "pictures", "descent_curves"},

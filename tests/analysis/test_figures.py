@@ -56,6 +56,30 @@ def test_list_names_what_can_be_drawn_and_writes_nothing(tables, capsys, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+SMALL, LARGE = (2743, 40489), (159697,)  # sizes of the runs on digits, and of those on cifar10
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory) -> Path:
+    """One folder of tables with runs on two data sets, which differ in size."""
+    folder = write_drawn(tmp_path_factory.mktemp("mixed") / "tables", sizes=(*SMALL, *LARGE), levels=(5,))
+    evals = pandas.read_parquet(folder / "evals.parquet")
+    evals.assign(dataset=evals["params"].map(lambda size: "cifar10" if size in LARGE else "digits")).to_parquet(
+        folder / "evals.parquet"
+    )
+    return folder
+
+
+def test_no_figure_pools_two_data_sets(mixed, tmp_path):
+    """Every figure has the name of its data set before its own, as on the page; no size of the other stands in it."""
+    only = [f"{part}{name}" for part in ("cifar10-0-", "digits-1-") for name in (*ONLY, "losses")]
+    words = ["--out", str(tmp_path), "--format", "svg", "--bootstrap", "2", "--only", *only]
+    assert main([str(mixed), *words]) == 0
+    for name in only:
+        found = set(pandas.read_csv(tmp_path / f"{name}.csv")["params"].dropna().round())
+        assert found == set(LARGE if name.startswith("cifar10") else SMALL), name
+
+
 @pytest.mark.slow
 def test_another_process_writes_the_same_bytes(written, tables, tmp_path):
     command = [sys.executable, "-m", "analysis.figures", str(tables), "--out", str(tmp_path), "--width", "3.35"]

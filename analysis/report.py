@@ -106,13 +106,17 @@ def write_report(
 ) -> Path:  # fmt: skip
     """Write everything under `out`; returns the path of report.html. Deterministic in all its arguments.
 
-    Data sets are never pooled: each has its own part of the page, with its name before those of its figures.
+    Data sets are never pooled: each has its own part of the page, with its name before those of its figures. Raises
+    ValueError where no model of `place` can stand on a boundary.
     """
     from analysis.pages.study import study  # fits and figures: not for --help or a mistyped option
+    from analysis.placed_models import check_placeable
 
+    parts, studies = by_dataset(tables), []
+    if place is not None:
+        check_placeable([part.tables for part in parts], place)
     folder = out / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    parts, studies = by_dataset(tables), []
     for part in parts:
 
         def draw(figure: "ReportFigure", first: str = part.prefix) -> page.Html:

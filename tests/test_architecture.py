@@ -31,10 +31,10 @@ ANALYSIS = {
     2: {"laws", "condition", "boundary", "per_image", "bits", "emission", "richness", "datasets"},
     3: {"fitting", "double_descent", "pareto", "lira"},
     4: {"fit", "onsets", "summary"},
-    5: {"onset", "questions", "pictures", "descent_curves"},
+    5: {"onset", "questions", "pictures", "descent_curves", "boundary_points"},
     6: {"ask", "agreement", "compare", "counterfactual", "planning", "learning_rate", "pictures.descent_figures"}
-    | {"pictures.training_figures", "pictures.intervention_figures"},
-    7: {"simulate", "pictures.instrument_agreement_figures", "pictures.score_figures"},
+    | {"pictures.training_figures", "pictures.intervention_figures", "pictures.boundary_figures", "placed_models"},
+    7: {"simulate", "pictures.instrument_agreement_figures", "pictures.score_figures", "pictures.placed_figures"},
     8: {"pictures.study_figures"},
     9: {"pages"},
     10: {"report", "figures"},

@@ -47,8 +47,9 @@ def anchor(run_id: str) -> str:
     return f"run-{run_id if IDENTIFIER.fullmatch(run_id) else hashlib.sha256(run_id.encode()).hexdigest()}"
 
 
-def run_link(run_id: str) -> Html:
-    return Html(f'<a href="#{anchor(run_id)}">{text(run_id)}</a>')
+def run_link(run_id: str, said: object = None) -> Html:
+    """A link to a run that has its part on the page; `said` in place of its name."""
+    return Html(f'<a href="#{anchor(run_id)}">{text(run_id if said is None else said)}</a>')
 
 
 def table(

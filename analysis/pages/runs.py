@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,12 @@ def kept_runs(evals: "DataFrame", most: int = MOST_RUNS) -> list[str]:
     last = last_evaluations(evals).sort_values(["params", "n_unique", "copies", "run_id"])
     at = np.unique(np.linspace(0, len(last) - 1, min(len(last), most)).round().astype(int))
     return last["run_id"].iloc[at].tolist()
+
+
+def linked(said: object, runs: Iterable[str], kept: Collection[str]) -> page.Html:
+    """`said`, leading to the first of `runs` that has its part on the page; plain text where none has."""
+    there = next((run for run in runs if run in kept), None)
+    return page.text(said) if there is None else page.run_link(there, said)
 
 
 def runs_table(evals: "DataFrame", kept: Sequence[str]) -> page.Html:

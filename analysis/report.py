@@ -150,7 +150,8 @@ def _drawn(figure: "ReportFigure", folder: Path) -> page.Html:
     saving.save_data(figure, folder)
     kind = "png" if figure.section in PHOTOGRAPHS else "svg"
     marks = [
-        page.mark(place.left, place.top, place.mark.said, place.mark.runs) for place in saving.mark_positions(figure)
+        page.mark(place.left, place.top, place.mark.said, place.mark.runs, place.mark.link)
+        for place in saving.mark_positions(figure)
     ]
     numbers = "" if figure.data is None else figure.data.head(MOST_NUMBERS).to_csv(index=False, lineterminator="\n")
     if figure.data is not None and len(figure.data) > MOST_NUMBERS:

@@ -46,7 +46,7 @@
     mark.classList.add("chosen");
     const more = within(marks, centre(mark), TOGETHER).length - 1;
     tip.textContent = mark.getAttribute("aria-label") + (more > 0 ? ` (and ${more} more here)` : "")
-      + (mark.tagName === "A" ? " – click or Enter: the run" : "");
+      + (runs([mark]).length ? " – click or Enter: the run" : mark.hash ? " – click or Enter: its row" : "");
     const [middle, height] = centre(mark), wide = tip.offsetWidth;
     const above = height - tip.offsetHeight - 14;
     tip.style.left = `${Math.max(8, Math.min(middle - wide / 2, innerWidth - wide - 8))}px`;
@@ -79,7 +79,10 @@
     plot.addEventListener("click", (event) => {
       const mark = event.detail ? nearest(event) : event.target; // no detail: the Enter key on a focused mark
       const found = mark && runs(within(marks, centre(mark), TOGETHER));
-      if (!found?.length) return;
+      if (!found?.length) {
+        if (mark?.hash) location.hash = mark.hash; // a placed model: its row
+        return;
+      }
       event.preventDefault();
       event.stopPropagation();
       point(null);
@@ -156,7 +159,7 @@
     const link = event.target.closest?.('a[href^="#run-"]');
     if (!link) return;
     const all = runs([link]);
-    if (!all.length) return; // thinned out: the row of the run, if it is there
+    if (!all.length) return;
     event.preventDefault();
     point(null);
     show(all[0], all);

@@ -97,6 +97,9 @@ def study(
     onsets, without = onset_sections.onset_table(tables.evals, kept, level, np.random.default_rng(seed))
     last, (varied, configs) = last_evaluations(tables.evals), varied_keys(tables.evals)
     advice = recommendation.recommendations(tables.evals, answers, level, np.random.default_rng(seed))
+    if placed:
+        few_draws = min(draws, ANSWER_DRAWS)
+        advice += recommendation.for_placed(placed.of_data, tables, level=level, draws=few_draws, seed=seed)
     content = _drawn([_on_page(figure, set(kept), prefix) for figure in figures], draw)
     for key, more in (
         ("recommendation", recommendation.recommendation_table(advice, level)),

@@ -40,7 +40,8 @@ def _row(placement: Placement, k: int, kept: Collection[str]) -> list[object]:
     return [
         model["run_id"], SHORT[placement.column], words.number(model[placement.column]),
         f"{words.whole(model['y'])}/{words.whole(model['y_trials'])} · {words.percent(model['y'] / model['y_trials'])}",
-        f"{there.p_front:.2f}", _behind(placement.study, there, kept), _move(moves["x"]), _move(moves["y"]),
+        f"{there.p_front:.2f}", _behind(placement.study, there, kept),
+        *(_move(moves[name], bool(there.dominating)) for name in ("x", "y")),
     ]  # fmt: skip
 
 
@@ -55,8 +56,8 @@ def _behind(study: BoundaryPoints, there: Placed, kept: Collection[str]) -> page
     return page.Html("<br>".join(said)) if said else page.text("–")
 
 
-def _move(move: Move) -> str:
+def _move(move: Move, dominated: bool) -> str:
     if move.by == 0:
-        return "none needed"
+        return "any fall is enough" if dominated else "none needed"
     ends = "" if move.lo is None else f" ({words.limits(move.lo, move.hi)})"
     return f"{words.number(move.by)}{ends}"

@@ -78,11 +78,12 @@
     plot.addEventListener("pointerleave", () => point(null));
     plot.addEventListener("click", (event) => {
       const mark = event.detail ? nearest(event) : event.target; // no detail: the Enter key on a focused mark
-      const found = mark && runs(within(marks, centre(mark), TOGETHER));
-      if (!found?.length) {
-        if (mark?.hash) location.hash = mark.hash; // a placed model: its row
+      if (mark?.hash && !runs([mark]).length) { // a placed model: its row, whatever lies beside it
+        location.hash = mark.hash;
         return;
       }
+      const found = mark && runs(within(marks, centre(mark), TOGETHER));
+      if (!found?.length) return;
       event.preventDefault();
       event.stopPropagation();
       point(null);

@@ -32,6 +32,12 @@ def test_a_dominated_model_names_its_cell_and_the_smallest_falls():
     assert [f'<tr id="digits-0-placed-holdout_loss-{k}">' in html for k in range(3)] == [True, True, False]
 
 
+def test_a_model_equal_in_one_column_needs_any_fall_of_it():
+    """(3, .2) has the rate of b, whose loss is 1 lower: any lower rate puts it on the boundary."""
+    (row,) = cells_of(table(rows({"equal": (3.0, 0.2)})))
+    assert row[6].startswith("1 (") and row[7] == "any fall is enough"
+
+
 def test_a_cell_without_a_run_on_the_page_is_named_and_leads_nowhere():
     assert cells_of(table(rows({"behind": (4.0, 0.3)}), kept={"a0"}))[0][5] == "b (100 %)"
 

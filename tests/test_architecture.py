@@ -28,8 +28,8 @@ SCALING = {
 ANALYSIS = {
     0: {"columns", "words"},
     1: {"table_files", "parts", "rates", "command", "formulas", "descent", "plots"},
-    2: {"table", "laws", "condition", "boundary", "per_image", "bits", "emission", "richness", "datasets"},
-    3: {"fitting", "double_descent", "pareto", "lira"},
+    2: {"table", "laws", "condition", "boundary", "per_image", "bits", "emission", "richness"},
+    3: {"fitting", "double_descent", "pareto", "lira", "datasets"},
     4: {"fit", "onsets", "summary"},
     5: {"onset", "questions", "pictures", "descent_curves", "boundary_points"},
     6: {"registered", "ask", "agreement", "compare", "counterfactual", "planning", "learning_rate", "placed_models"}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SIZE = (6.4, 4.2)
-BINS = 14  # of the index, equally many strata in each
+STEP = np.log(2) / 2  # of ln index: strata within it are pooled
 
 
 def collapsed(strata: "DataFrame") -> ReportFigure:
@@ -39,8 +39,7 @@ def collapsed(strata: "DataFrame") -> ReportFigure:
     rows = []
     for size in order.values:
         mine = (strata["params"] == size).to_numpy()
-        edges = np.quantile(index[mine], np.linspace(0, 1, BINS + 1))
-        place = np.clip(np.searchsorted(edges, index[mine], side="right") - 1, 0, BINS - 1)
+        place = np.floor(np.log(index[mine]) / STEP)
         part = strata[mine].assign(place=place, index=np.log(index[mine])).groupby("place")
         hits, trials = part["n_basin_recovered"].sum(), part["n_ideal_basin_recovered"].sum()
         centre = np.exp(part["index"].mean())
@@ -57,8 +56,8 @@ def collapsed(strata: "DataFrame") -> ReportFigure:
     caption = (
         f"All strata of copies, sizes, numbers of images and times from 25,600 images seen on, on one axis: exposures "
         f"x (parameters / (100 unique images))^{exponents[0]:.2f} x (images seen / 100,000)^{exponents[1]:.2f}. Each "
-        f"point: a fourteenth of a size's strata, pooled. Line: the logistic law of the three. n = {len(strata):,} "
-        f"strata of {strata['run_id'].nunique()} runs."
+        f"point: a size's strata within a factor of 1.4 of the axis, pooled. Line: the logistic law of the three. "
+        f"n = {len(strata):,} strata of {strata['run_id'].nunique()} runs."
     )
     alt = "The share rises from 0 to near 1 along one S-shaped line that the points of all six sizes follow."
     return ReportFigure("collapse", "curves", figure, caption, alt, True, pandas.concat(rows, ignore_index=True))
@@ -86,8 +85,8 @@ def predicted_against_measured(prediction: "DataFrame", tables: Tables) -> Repor
              for v in order.values]  # fmt: skip
     right.legend(handles=marks, title="parameters", fontsize=8, title_fontsize=8, frameon=False, loc="lower right")
     caption = (
-        f"Rates registered before any of these runs was trained, with the 90 % interval of one new run, against what the "
-        f"runs measured: {len(rows[rows['response'] != 'memorized'])} strata and "
+        f"Rates registered before any of these runs was trained, with the 90 % interval of one new run, against what "
+        f"the runs measured: {len(rows[rows['response'] != 'memorized'])} strata and "
         f"{len(rows[rows['response'] == 'memorized'])} cells. On the line: predicted exactly."
     )
     alt = "Predicted against measured rates lie along the diagonal."

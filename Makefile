@@ -1,7 +1,7 @@
 # Each target is complete from a fresh clone: it sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: setup setup-browser demo reproduce test test-slow lint types bench docs
+.PHONY: studies-figures setup setup-browser demo reproduce test test-slow lint types bench docs
 
 setup: .venv/installed
 
@@ -54,3 +54,7 @@ bench: setup .venv-bench/installed
 # README, docs/ and the reference of every module as a site in out/docs/site; a warning fails it.
 docs: setup
 	$(BIN)/python -m mkdocs build --quiet --strict
+
+# Every number and figure of results/ from its committed tables, and the pages that quote them.
+studies-figures: setup
+	$(BIN)/python -m analysis.studies

@@ -37,9 +37,9 @@ def number(value: float | None, digits: int = 2) -> str:
         return "none"
     if value == 0:
         return "0"
-    places = max(digits - 1 - int(np.floor(np.log10(abs(value)))), 0)
-    shown = f"{float(f'{value:.{digits}g}'):,.{places}f}"
-    return shown if float(shown.replace(",", "")) else "0"
+    rounded = float(f"{value:.{digits}g}")  # first: 0.998 is 1.0 and not 1.00
+    places = max(digits - 1 - int(np.floor(np.log10(abs(rounded)))), 0)
+    return f"{rounded:,.{places}f}"
 
 
 def count(value: float) -> str:

@@ -25,7 +25,7 @@ TREES = (  # what a file could spoil: nulls, fractions, lists, whole floats, exp
     {"data": {"source": "folder:/données/№ 1: #'x' \"y\" \\ {a} [b] 😀", "conditioning": "class"}},
 )  # fmt: skip
 CELLS = ('=HYPERLINK("http://x/","a")', "+1+cmd", "-2+3", "@SUM(1)", 'a, "b"', "-1.5e3")
-SAVED = ("'=HYPERLINK(\"http://x/\",\"a\")", "'+1+cmd", "'-2+3", "'@SUM(1)", 'a, "b"', "-1.5e3")
+SAVED = ('\'=HYPERLINK("http://x/","a")', "'+1+cmd", "'-2+3", "'@SUM(1)", 'a, "b"', "-1.5e3")
 SIZES = (40_489, 40_489, 2_743, 2_743, 2_743, 5_681_377)
 
 

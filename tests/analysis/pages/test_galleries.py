@@ -1,4 +1,4 @@
-"""The page of a study with images left out, prompts and spurious groups: each gallery is there, in words and as files."""
+"""The page of a study with images left out, prompts and spurious groups: each gallery is there, in words and files."""
 
 import base64
 import re

@@ -1,4 +1,4 @@
-"""A study of what galleries and scores are drawn from: images left out in turn, pixels, samples, prompts, spurious ones.
+"""A study of what galleries and scores are drawn from: images left out in turn, pixels, samples, prompts, spurious.
 
 Log-density of image k in the run of seed s, without chance: k / 10, ± .5 by run, and if the run trained on the image
 0, 2 or 5 nats for 1, 2 or 4 copies.
@@ -19,7 +19,8 @@ from tests.analysis.pictures.drawn_study import IMAGES, drawn_tables
 LEVELS, HELD_OUT = 3, 8
 IN = ((0, 1), (2, 3), (0, 2), (1, 3))  # the seeds that train on images k, k + 4, …: each on half of every stratum
 PLAN = {
-    "draw": 0, "fold_of": 2, "fold_index": 0, "n_unique": IMAGES * LEVELS // 2, "n_train": IMAGES * (2**LEVELS - 1) // 2,
+    "draw": 0, "fold_of": 2, "fold_index": 0,
+    "n_unique": IMAGES * LEVELS // 2, "n_train": IMAGES * (2**LEVELS - 1) // 2,
 }  # fmt: skip
 GAIN = {1: 0.0, 2: 2.0, 4: 5.0}
 SPURIOUS = (30, 20, 6)  # samples of the groups of the first run; each other run has one group, of 1, 2, … samples

@@ -9,16 +9,17 @@ from matplotlib.axes import Axes
 from scipy.special import ndtri
 
 from analysis.boundary.boundary import Boundary, boundary_of
-from analysis.boundary.cell_means import Cells, cell_means
+from analysis.boundary.cell_means import Cells
 from analysis.boundary.place import Placed, placed
 from analysis.boundary.reading_points import at_holdout_minimum, at_images_seen
 from analysis.boundary.redraw import Rows
 from analysis.pictures.boundary_plot import Arrow, Bars, plot_boundary
+from analysis.pictures.boundary_points import StudyPoints, known, of_samples_only, quality_and_rate, study_points
 from analysis.pictures.curve_figures import Figures, Fits
 from analysis.pictures.points import said_runs
 from analysis.plots import Mark, Ordered, ReportFigure
 from analysis.rates import wilson
-from analysis.summary import duplicated_recovery, last_evaluations
+from analysis.summary import last_evaluations
 from analysis.table import Tables
 from analysis.words import count_label
 
@@ -50,7 +51,7 @@ def boundaries(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fig
         asked.insert(1, ("boundary_holdout_common", "holdout_loss", when, common[1]))
     out = []
     for name, column, when, rows in asked:
-        study = _study(tables, rows, column)
+        study = study_points(tables, rows, column)
         if study is not None:
             out.append(_figure(name, column, when, study, params, level))
     return out or "No Pareto boundary: it takes two runs with a count of memorization and hold-out loss or KID."
@@ -67,63 +68,12 @@ def _common(evals: "DataFrame") -> tuple[float, "DataFrame"] | None:
     return float(shared.max()), at_images_seen(evals, float(shared.max()))
 
 
-@dataclass(frozen=True)
-class _Study:
-    """The points of one boundary: means of cells where some cell has two runs, else the runs."""
-
-    points: Rows | Cells
-    of_point: "DataFrame"  # params, cell_id, runs (tuple), x_se, y_se, hits, trials
-    what: str
-    n_runs: int
-    n_exact: int  # runs without a standard error of the quality column
-    features: str  # of KID
-
-
-def _study(tables: Tables, rows: "DataFrame", column: str, *, of_samples: bool = False) -> _Study | None:
-    """of_samples: by the memorized share of samples, also where chains from training images tell more."""
-    by_stratum = not of_samples and tables.strata["n_basin_recovered"].notna().any()
-    what = "recovered share of duplicated images" if by_stratum else "memorized share of samples"
-    counted = _known(duplicated_recovery(tables, rows) if by_stratum else _of_samples(rows), column)
-    if counted["run_id"].nunique() < 2:
-        return None
-    features = ", ".join(sorted(map(str, counted["feature_space"].dropna().unique()))) or "not named"
-    exact = int(counted[f"{column}_se"].isna().sum())
-    every = _rows(counted, column)
-    cell = counted["cell_id"].where(counted["cell_id"].notna(), counted["run_id"]).astype(str)
-    groups: Sequence[Array] = [np.array([k]) for k in range(len(counted))]
-    points: Rows | Cells = every
-    if cell.duplicated().any():
-        runs = Rows(every.value, every.se, every.hits, every.trials, counted["run_id"].astype(str).to_numpy())
-        points = cell_means(runs, cell.to_numpy())
-        groups = points.rows
-    return _Study(points, _of_points(counted, groups, points), what, counted["run_id"].nunique(), exact, features)
-
-
-def _of_samples(rows: "DataFrame") -> "DataFrame":
-    return rows.assign(y=rows["n_memorized"], y_trials=rows["n_generated"])
-
-
-def _known(counted: "DataFrame", column: str) -> "DataFrame":
-    return counted[counted[column].notna() & counted["y"].notna() & (counted["y_trials"] > 0)].reset_index(drop=True)
-
-
-def _rows(counted: "DataFrame", column: str) -> Rows:
-    """Quality with its standard error (a missing one is 0) and the rate with its counts, a row a run."""
-    nothing = np.full(len(counted), np.nan)
-    hits, trials = counted["y"].to_numpy(float), counted["y_trials"].to_numpy(float)
-    return Rows(
-        np.stack([counted[column].to_numpy(float), hits / trials], axis=1),
-        np.stack([counted[f"{column}_se"].fillna(0).to_numpy(float), np.zeros(len(counted))], axis=1),
-        np.stack([nothing, hits], axis=1), np.stack([nothing, trials], axis=1),
-    )  # fmt: skip
-
-
 def placed_models(tables: Tables, place: Tables, params: Ordered, level: float) -> Figures:
     """Models from elsewhere (the tables of an audit) against the boundary of the study's memorized samples."""
     out = []
     for name, column in (("boundary_placed_holdout", "holdout_loss"), ("boundary_placed_kid", "kid")):
-        study = _study(tables, last_evaluations(tables.evals), column, of_samples=True)
-        models = _known(_of_samples(last_evaluations(place.evals)), column)
+        study = study_points(tables, last_evaluations(tables.evals), column, of_samples=True)
+        models = known(of_samples_only(last_evaluations(place.evals)), column)
         if study is not None and len(models):
             out.append(_figure(name, column, "at the last evaluation", study, params, level, models))
     return out or (
@@ -132,27 +82,8 @@ def placed_models(tables: Tables, place: Tables, params: Ordered, level: float) 
     )
 
 
-def _of_points(counted: "DataFrame", groups: Sequence[Array], points: Rows | Cells) -> "DataFrame":
-    """Params, runs and standard errors of each point: of its runs' scatter, or of the measurement if larger."""
-    import pandas
-
-    if isinstance(points, Cells):
-        scatter = np.asarray(points.shift.multiply(points.shift).sum(axis=0)).reshape(points.value.shape)
-        measured = points.errors.se if points.errors is not None else None
-        se = np.maximum(np.sqrt(scatter), np.zeros(points.value.shape) if measured is None else measured)
-    else:
-        se = np.zeros(points.value.shape) if points.se is None else points.se
-    hits, trials = ([counted[name].iloc[rows].sum() for rows in groups] for name in ("y", "y_trials"))
-    return pandas.DataFrame({
-        "params": [counted["params"].iloc[rows[0]] for rows in groups],
-        "cell_id": [str(counted["cell_id"].iloc[rows[0]]) for rows in groups],
-        "runs": [tuple(sorted(map(str, counted["run_id"].iloc[rows]))) for rows in groups],
-        "x_se": se[:, 0], "y_se": se[:, 1], "hits": hits, "trials": trials,
-    })  # fmt: skip
-
-
 def _figure(
-    name: str, column: str, when: str, study: _Study, params: Ordered, level: float,
+    name: str, column: str, when: str, study: StudyPoints, params: Ordered, level: float,
     models: "DataFrame | None" = None,
 ) -> ReportFigure:  # fmt: skip
     found = boundary_of(study.points, draws=DRAWS, level=level)
@@ -193,7 +124,7 @@ def _figure(
     return ReportFigure(name, "boundary", figure, caption, alt, data=data, marks=marks)
 
 
-def _drawn(study: _Study, found: Boundary, level: float) -> "DataFrame":
+def _drawn(study: StudyPoints, found: Boundary, level: float) -> "DataFrame":
     z, points = ndtri((1 + level) / 2), study.of_point
     value = study.points.value
     rate = wilson(points["hits"], points["trials"], level)
@@ -209,7 +140,9 @@ def _drawn(study: _Study, found: Boundary, level: float) -> "DataFrame":
     )  # fmt: skip
 
 
-def _ways_out(study: _Study, points: "DataFrame", quality: str, level: float) -> tuple[list[Arrow], Mapping[int, str]]:
+def _ways_out(
+    study: StudyPoints, points: "DataFrame", quality: str, level: float
+) -> tuple[list[Arrow], Mapping[int, str]]:
     """For the points that memorize most among those surely dominated: the smallest change that is enough."""
     lost = points[~points["on_front"] & ~(points["membership"] >= 0.05)].sort_values(
         "y", ascending=False, kind="stable"
@@ -239,8 +172,8 @@ class _Guest:
     said: str
 
 
-def _guests(study: _Study, models: "DataFrame", column: str, level: float) -> list[_Guest]:
-    rows, found = _rows(models, column), list[_Guest]()
+def _guests(study: StudyPoints, models: "DataFrame", column: str, level: float) -> list[_Guest]:
+    rows, found = quality_and_rate(models, column), list[_Guest]()
     z, rate = ndtri((1 + level) / 2), wilson(models["y"], models["y_trials"], level)
     for at, there in zip(rows.value, placed(study.points, rows, ("x", "y"), draws=DRAWS, level=level), strict=True):
         x, y, move, k = float(at[0]), float(at[1]), there.moves[0], len(found)

@@ -104,29 +104,11 @@ def compared(
     `cluster` [n]: rows that share their luck; `held_out` [n]: the rows of the extrapolation instead of the largest.
     """
     loss = loss or ("binomial" if trials is not None else "lsq")
-    needed = dict.fromkeys(variable for one in laws.values() for variable in one.variables)
-    columns = {name: np.asarray(x[name], float) for name in needed} | {"y": np.asarray(y, float)}
-    if trials is not None:
-        columns["trials"] = np.where(np.asarray(trials, float) > 0, trials, np.nan)
-    whole = ~np.isnan(np.column_stack(list(columns.values()))).any(1)
-    if not whole.any():
-        raise ValueError("no complete row: every row lacks a variable of some law, y or trials")
-    columns = {name: values[whole] for name, values in columns.items()}
-    y, trials = columns.pop("y"), columns.pop("trials", None)
+    columns, y, trials, whole = _complete(laws, x, y, trials)
     labels = np.arange(len(y)) if cluster is None else np.asarray(cluster)[whole].astype(str)
-
+    how: dict[str, Any] = {"loss": loss, "level": level, "starts": starts, "seed": seed}
     fits = {
-        name: fit(
-            one,
-            {v: columns[v] for v in one.variables},
-            y,
-            trials=trials,
-            loss=loss,
-            level=level,
-            starts=starts,
-            seed=seed,
-        )
-        for name, one in laws.items()
+        name: fit(one, {v: columns[v] for v in one.variables}, y, trials=trials, **how) for name, one in laws.items()
     }
     largest, every, skipped = folds(columns)
     if held_out is not None:
@@ -147,22 +129,41 @@ def compared(
         "one cluster: how clusters scatter cannot be told" if cluster is not None and len(set(labels)) < 2 else "",
         f"not scored, since a fit without the held-out rows failed: {', '.join(failed)}" if failed else "",
     )
+    rows = _rows(fits, extrapolation, scale)
+    return Comparison(rows, *_choice(rows, criterion, level), said, criterion, fits)
+
+
+def _complete(
+    laws: Mapping[str, Law], x: Mapping[str, Array], y: Array, trials: Array | None
+) -> tuple[dict[str, Array], Array, Array | None, Array]:
+    """Variables of all laws, y and trials of the complete rows, and which rows [n] these are; raises ValueError."""
+    needed = dict.fromkeys(variable for one in laws.values() for variable in one.variables)
+    columns = {name: np.asarray(x[name], float) for name in needed} | {"y": np.asarray(y, float)}
+    if trials is not None:
+        columns["trials"] = np.where(np.asarray(trials, float) > 0, trials, np.nan)
+    whole = ~np.isnan(np.column_stack(list(columns.values()))).any(1)
+    if not whole.any():
+        raise ValueError("no complete row: every row lacks a variable of some law, y or trials")
+    kept = {name: values[whole] for name, values in columns.items()}
+    return {name: kept[name] for name in needed}, kept["y"], kept.get("trials"), whole
+
+
+def _rows(fits: Mapping[str, FitResult], extrapolation: Mapping[str, Score], scale: Mapping[str, Score]) -> list[Row]:
     criteria = {name: aicc(result) for name, result in fits.items()}
     lowest = min((value for value in criteria.values() if value is not None), default=np.nan)
-    rows = [
+    return [
         Row(
             law=name,
-            n=fits[name].n,
-            free=fits[name].free,
+            n=result.n,
+            free=result.free,
             aicc=criteria[name],
             delta_aicc=None if (value := criteria[name]) is None else value - lowest,
             extrapolation=extrapolation[name],
             leave_one_scale_out=scale[name],
-            status=str(fits[name].status),
+            status=str(result.status),
         )
-        for name in laws
+        for name, result in fits.items()
     ]
-    return Comparison(rows, *_choice(rows, criterion, level), said, criterion, fits)
 
 
 def _checked(held_out: Array) -> Array:

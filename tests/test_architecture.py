@@ -181,14 +181,23 @@ def described(node: ast.AST) -> bool:
     return bool(ast.get_docstring(node)) or (not rest and ast.unparse(first) == "...")
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "scaling").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_can_be_read_at_once_and_says_what_is_public(path):
-    """At most 300 lines a file and 50 a function; every public name described, where it is defined."""
+def files(*packages: str) -> list[Path]:
+    return sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", files("scaling", "analysis"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_can_be_read_at_once(path):
+    """At most 300 lines a file and 50 a function, and what it is for."""
     text = path.read_text()
     tree = ast.parse(text)
     assert len(text.splitlines()) <= 300 and ast.get_docstring(tree)
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     assert not [node.name for node in functions if node.end_lineno - node.lineno >= 50]
+
+
+@pytest.mark.parametrize("path", files("scaling"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_public_is_described_where_it_is_defined(path):
+    tree = ast.parse(path.read_text())
     open_rooms = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_")]
     named = [node for one in open_rooms for node in one.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     assert not [node.name for node in named if node.name[0] != "_" and not described(node)]

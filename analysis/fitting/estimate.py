@@ -1,6 +1,6 @@
 """fit(law, data) -> FitResult: the best parameters, how far each is known, and in words what could not be told."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from analysis.fitting.assessment import assessed, at_rest, separated_fit
 from analysis.fitting.problem import Problem, cleaned, collinearity
 from analysis.fitting.result import Estimate, FitResult, Status
-from analysis.fitting.search import descend, lowest, polish
+from analysis.fitting.search import Minimum, descend, lowest, polish
 from analysis.fitting.separation import open_sides
 from analysis.fitting.starts import prepared, starting_points
 from analysis.laws import Law
@@ -45,15 +45,8 @@ def fit(
     problem, notes = cleaned(law, x, y, trials, loss or ("binomial" if trials is not None else "lsq"), fixed or {})
     if not 0 < level < 1:
         raise ValueError(f"level={level} must lie between 0 and 1: .95 is usual")
-    n, free = len(problem.y), int(np.sum(problem.free[: len(problem.names)]))
-    if n < max(free, 1):
-        notes.insert(
-            0,
-            f"{several(n, 'row')} cannot determine the {several(free, 'parameter')} of {law.formula}: add "
-            f"rows, or fix parameters",
-        )
-        unknown = {k: Estimate(dict(problem.fixed).get(k), identifiable=k in problem.fixed) for k in problem.names}
-        return FitResult(problem, level, n, None, unknown, Status.NOT_IDENTIFIABLE, "; ".join(notes))
+    if len(problem.y) < max(_n_free(problem), 1):
+        return _too_few_rows(problem, level, notes)
     if problem.objective.kind == "binomial" and law.design is not None:
         falls, rises = open_sides(problem.design, problem.y, problem.counted)
         if np.any(falls | rises) and not problem.fixed and not collinearity(problem):
@@ -62,16 +55,9 @@ def fit(
     points = starting_points(problem, rng, starts) if start is None else prepared(problem, _given(problem, start))
     best, found = lowest(problem, points, rng)
     if not np.any(np.isfinite(found.value)):
-        notes.insert(0, f"{law.formula} has no finite {problem.objective.kind} at any of {len(found.value)} starts")
-        unknown = {k: Estimate(None) for k in problem.names}
-        return FitResult(problem, level, n, None, unknown, Status.FAILED, "; ".join(notes), len(found.value))
-    order = np.argsort(found.value)
+        return _nowhere_finite(problem, level, notes, len(found.value))
     best = at_rest(problem, best)
-    # What a profile's ends are searched again from: ends of descents and starts, few where all descents agree.
-    few = 1 if found.value[order[-1]] <= best.value[0] * (1 + 1e-3) else 4
-    apart = max(len(order) // few, 1)
-    others = np.concatenate([found.u[order[::apart]][:few], points[::apart][:few]])
-    others = others[:0] if collinearity(problem) else others
+    others = _others(problem, points, found, float(best.value[0]))
     for _ in range(REDONE):
         # The same optimum: as near as an interval could never resolve.
         same = best.value[0] + 1e-6 * abs(best.value[0]) + 1e-12 * problem.magnitude
@@ -83,6 +69,36 @@ def fit(
         notes = [note for note in notes if note != LOWER] + [LOWER]
     said = [UNFINISHED] * (not best.converged[0]) + [ALONE] * (result.reached_best == 0)
     return replace(result, message="; ".join(part for part in (result.message, *said) if part))
+
+
+def _others(problem: Problem, points: Array, found: Minimum, lowest_value: float) -> Array:
+    """What a profile's ends are searched again from: ends of descents and starts, few where all descents agree."""
+    order = np.argsort(found.value)
+    few = 1 if found.value[order[-1]] <= lowest_value * (1 + 1e-3) else 4
+    apart = max(len(order) // few, 1)
+    others = np.concatenate([found.u[order[::apart]][:few], points[::apart][:few]])
+    return others[:0] if collinearity(problem) else others
+
+
+def _n_free(problem: Problem) -> int:
+    """Free parameters of the law, nuisance ones not counted."""
+    return int(np.sum(problem.free[: len(problem.names)]))
+
+
+def _too_few_rows(problem: Problem, level: float, notes: Sequence[str]) -> FitResult:
+    n, free = len(problem.y), _n_free(problem)
+    said = (
+        f"{several(n, 'row')} cannot determine the {several(free, 'parameter')} of {problem.law.formula}: add rows, or "
+        f"fix parameters"
+    )
+    unknown = {k: Estimate(dict(problem.fixed).get(k), identifiable=k in problem.fixed) for k in problem.names}
+    return FitResult(problem, level, n, None, unknown, Status.NOT_IDENTIFIABLE, "; ".join([said, *notes]))
+
+
+def _nowhere_finite(problem: Problem, level: float, notes: Sequence[str], tried: int) -> FitResult:
+    said = f"{problem.law.formula} has no finite {problem.objective.kind} at any of {tried} starts"
+    unknown = {k: Estimate(None) for k in problem.names}
+    return FitResult(problem, level, len(problem.y), None, unknown, Status.FAILED, "; ".join([said, *notes]), tried)
 
 
 def _given(problem: Problem, start: Array) -> Array:

@@ -68,10 +68,8 @@ def descend(
     """
     lo, hi = problem.limits
     free = np.broadcast_to(problem.free if free is None else free, start.shape)
-    u, leader = np.clip(start, lo, hi), np.arange(len(start))
-    if merge:
-        _, first, leader = np.unique(u, axis=0, return_index=True, return_inverse=True)
-        leader = first[leader.ravel()]
+    u = np.clip(start, lo, hi)
+    leader = _leaders(u, merge)
     mine = np.flatnonzero(leader == np.arange(len(u)))
     at = _spread(problem.evaluate(u[mine], None if weights is None else weights[mine]), mine, len(u))
     # Under Huber's loss the first steps lean on the majorant: its curvature counts only rows inside the width.
@@ -91,22 +89,38 @@ def descend(
         for whole, part in zip(at, there, strict=True):
             whole[active[better]] = part[better]
         damping[active] = np.maximum(damping[active] * np.where(better, 0.2, 6.0), 1e-12)
-        # Nothing left to win: by the model, or because rounding of the value hides what the model still promises.
-        least = np.where(better, enough, max(enough, 1e-11))
-        flat = (gain <= least * np.abs(here.value) + 1e-300) & (damping[active] < 10)
-        stuck = damping[active] > 1e14
-        converged[active[flat | stuck]] = True
-        done[active[flat | stuck]] = True
+        ended = active[_ended(gain, here.value, damping[active], better, enough)]
+        converged[ended] = done[ended] = True
         if turn % PATIENCE == PATIENCE - 1:  # a valley without a floor, as between collinear terms, has no end
             still = ~done & (at.value >= mark * (1 - STALE))
             converged[still] = done[still] = True
             mark = at.value.copy()
         if merge and turn % 3 == 2:
             _merge(at, u, leader, done)
-    if merge:  # a leader may itself have followed another later
-        while np.any(leader != leader[leader]):
-            leader = leader[leader]
+    leader = _last_leader(leader)
     return Minimum(u[leader], at.value[leader], converged[leader])
+
+
+def _leaders(u: Array, merge: bool) -> Array:
+    """[m]: whom each of u [m k] goes with at the start; with `merge` the first that starts where it does."""
+    if not merge:
+        return np.arange(len(u))
+    _, first, leader = np.unique(u, axis=0, return_index=True, return_inverse=True)
+    return first[leader.ravel()]
+
+
+def _last_leader(leader: Array) -> Array:
+    """[m]: whom each goes with at the end, since a leader may itself have followed another later."""
+    while np.any(leader != leader[leader]):
+        leader = leader[leader]
+    return leader
+
+
+def _ended(gain: Array, value: Array, damping: Array, better: Array, enough: float) -> Array:
+    """[m]: nothing left to win, by the model, or because rounding of the value hides what the model still promises."""
+    least = np.where(better, enough, max(enough, 1e-11))
+    flat = (gain <= least * np.abs(value) + 1e-300) & (damping < 10)
+    return flat | (damping > 1e14)
 
 
 def _spread(found: Slope, rows: Array, count: int) -> Slope:

@@ -175,9 +175,14 @@
       : [text === "–" ? 2 : 1, 0, text];
   };
   const before = ([a, b, c], [d, e, f]) => a - d || b - e || (c < f ? -1 : c > f ? 1 : 0);
-  const plain = (text) => text.trim().replace(/(\d)\u202f(?=\d{3})/g, "$1"); // a file's numbers have no groups
-  const field = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const csv = (rows) => rows.map((row) => [...row.cells].map((cell) => field(plain(cell.innerText))).join(",")).join("\n");
+  // In a file numbers have no groups, what is missing is empty, and a text that a spreadsheet would run has an apostrophe.
+  const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i;
+  const plain = (cell) => {
+    const text = cell.innerText.trim().replace(/(\d)\u202f(?=\d{3})/g, "$1");
+    return text === "–" ? "" : /^[=+\-@]/.test(text) && !NUMBER.test(text) ? `'${text}` : text;
+  };
+  const field = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const csv = (rows) => rows.map((row) => [...row.cells].map((cell) => field(plain(cell))).join(",")).join("\n");
 
   for (const table of document.querySelectorAll("table.data")) {
     const body = table.tBodies[0], rows = [...body.rows], head = [...table.tHead.rows[0].cells];

@@ -99,17 +99,7 @@ def cell_table(last: "DataFrame", kept: Collection[str], level: float) -> page.H
     for cell, part in sorted(
         order, key=lambda item: (item[1]["params"].iloc[0], item[1]["duplication_rate"].iloc[0], str(item[0]))
     ):
-        first = part.iloc[0]
-        row = [
-            runs.linked(cell if isinstance(cell, str) else "–", part["run_id"], kept),
-            *(words.whole(first[name]) for name in ("params", "n_unique", "n_train")),
-        ]
-        row += [
-            words.number(first["duplication_rate"]),
-            words.whole(first["copies"]),
-            words.whole(part["images_seen"].max()),
-            words.whole(len(part)),
-        ]
+        row = _named(cell, part, kept)
         row += [_counted(part, hits, trials, null, of, level) for _, hits, trials, null, of in measured]
         row += [
             _averaged(part, name, se) + (f" · {words.number(part['kid_train'].mean())}" if name == "kid" else "")
@@ -129,6 +119,17 @@ def cell_table(last: "DataFrame", kept: Collection[str], level: float) -> page.H
         "note",
     )
     return page.joined([page.table("cells", headers, rows, texts=()), note])
+
+
+def _named(cell: object, part: "DataFrame", kept: Collection[str]) -> list[object]:
+    """The cell's name, what it trained on and how long, and its runs."""
+    first = part.iloc[0]
+    return [
+        runs.linked(cell if isinstance(cell, str) else "–", part["run_id"], kept),
+        *(words.whole(first[name]) for name in ("params", "n_unique", "n_train")),
+        words.number(first["duplication_rate"]), words.whole(first["copies"]),
+        words.whole(part["images_seen"].max()), words.whole(len(part)),
+    ]  # fmt: skip
 
 
 def _counted(part: "DataFrame", hits: str, trials: str, null: str | None, null_trials: str | None, level: float) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from analysis import plots
 from analysis.pictures.curve_figures import Figures, Fits, overdispersion, trend
+from analysis.pictures.gallery_plot import plot_gallery
 from analysis.pictures.photographs import pair_points
 from analysis.pictures.points import Points, marks_of, points, said_runs, said_setting, said_share, with_runs
 from analysis.plots import Ordered, ReportFigure
@@ -107,7 +108,7 @@ def gallery(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figure
         + ("memorized samples not counted" if np.isnan(row.share) else f"{100 * row.share:.1f} % of samples memorized")
         for row in shown.itertuples()
     ]
-    figure = plots.plot_gallery(pairs, titles, max(len(pair["ratio"]) for pair in pairs))
+    figure = plot_gallery(pairs, titles, max(len(pair["ratio"]) for pair in pairs))
     caption = (
         "Generated samples (upper row) and the training image nearest to each (lower row), from runs that memorize "
         "most, middling "

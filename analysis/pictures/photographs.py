@@ -15,7 +15,7 @@ NEAR = 1 / 3  # gap ratio below which a sample counts as a copy
 
 
 def pair_points(figure: Figure, pairs: Sequence[Mapping[str, Array]], runs: Sequence[str]) -> Points:
-    """The samples of `plots.plot_gallery`, a strip a run: gap ratio and copies of the nearest training image."""
+    """The samples of `gallery_plot.plot_gallery`, a strip a run: gap ratio and copies of the nearest training image."""
     parts, marks = [], []
     for k, (pair, run) in enumerate(zip(pairs, runs, strict=True)):
         ratio = np.asarray(pair["ratio"], float)

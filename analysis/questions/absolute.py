@@ -38,13 +38,8 @@ def absolute_vs_fraction(
             if name not in observed.x:
                 raise CannotTell(f"{name} was not recorded")
             keep &= np.isclose(observed.x[name], value, rtol=1e-9)
-        budgets, sizes = np.unique(observed.trials[keep], return_counts=True)
-        if not len(budgets):
-            raise CannotTell(f"no run with n_extracted at {named(at) or 'any setting'}")
-        budget = budgets[np.argmax(sizes)]  # n_extracted grows with the samples drawn: compared at equal numbers only
-        notes.append(
-            f"only runs with {budget:g} samples: n_extracted grows with their number" if len(sizes) > 1 else ""
-        )
+        budget, several_budgets = _budget(observed.trials[keep], at)
+        notes.append(f"only runs with {budget:g} samples: n_extracted grows with their number" * several_budgets)
         keep &= observed.trials == budget
         if keep.sum() < FEWEST_RUNS:
             there = f"{several(keep.sum(), 'run')} at {named(at) or 'this setting'}"
@@ -74,6 +69,14 @@ def absolute_vs_fraction(
     )  # fmt: skip
     return Answer("absolute_vs_fraction", True, float(rows[0]["value"]), rows[0]["lo"], rows[0]["hi"], level, UNIT,
                   False, why, rows)  # fmt: skip
+
+
+def _budget(trials: Array, at: Mapping[str, float]) -> tuple[float, bool]:
+    """The commonest number of samples, and whether there are others: n_extracted is compared at equal numbers only."""
+    budgets, sizes = np.unique(trials, return_counts=True)
+    if not len(budgets):
+        raise CannotTell(f"no run with n_extracted at {named(at) or 'any setting'}")
+    return float(budgets[np.argmax(sizes)]), len(budgets) > 1
 
 
 def _slopes(design: Array, counts: Array, cluster: Array, draws: int, seed: int) -> Array:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,7 +69,7 @@ def _cells(evals: "DataFrame", strata: "DataFrame") -> dict[str, str]:
     """The memorized share of samples at three thresholds, and how far it ranges."""
     cells = with_exposures(evals[evals["images_seen"] >= EARLIEST], strata)
     x = {name: cells[name] for name in ("params", "exposures", "n_unique")}
-    found = {}
+    found: dict[str, str] = {}
     for name, hits in (("third", "n_memorized"), ("quarter", "n_memorized_14"), ("half", "n_memorized_12")):
         found |= slopes(rate_law(cells, hits, "n_generated", x), f"cell_{name}")
     last = last_evaluations(evals)
@@ -82,7 +82,7 @@ def _cells(evals: "DataFrame", strata: "DataFrame") -> dict[str, str]:
 def _questions(tables: Tables) -> dict[str, str]:
     how = dict(rate=0.01, at={}, level=0.95, draws=DRAWS, seed=SEED)
     asked: dict[str, Answer] = {name: question(name)(tables, **how) for name in ("exchange", "absolute_vs_fraction")}
-    amount = {row["slope_of_ln"].split(":")[0]: row for row in asked["absolute_vs_fraction"].rows}
+    amount: dict[str, Any] = {str(row["slope_of_ln"]).split(":")[0]: row for row in asked["absolute_vs_fraction"].rows}
     chi = asked["exchange"]
     return {
         "chi": interval(chi.value, chi.lo, chi.hi),
@@ -109,7 +109,7 @@ def _before_overfitting(evals: "DataFrame") -> dict[str, str]:
 def _clock(evals: "DataFrame") -> dict[str, str]:
     """Slopes of the onsets' logarithms in n_unique and width, of the runs without copies; theory 1 and -1."""
     runs = onsets(evals[evals["design"] == "none"], rng=np.random.default_rng(SEED))
-    found = {}
+    found: dict[str, str] = {}
     for onset in ("tau_mem", "tau_gen"):
         row = min(collapse(runs, onset, 0.95), key=lambda fitted: fitted["aicc"])  # of the two laws of scatter
         for name in ("n_unique", "width"):
@@ -123,7 +123,7 @@ def _registered(tables: Tables, folder: Path) -> dict[str, str]:
     prediction = read_table(folder / PREDICTION)
     if not set(prediction["run_id"]) & set(tables.evals["run_id"]):
         return {}
-    found = {}
+    found: dict[str, str] = {}
     for one in outcome(prediction, tables, seed=SEED):
         name = one["response"].replace(" ", "_")
         found |= {f"registered_{name}_n": count(one["n_measured"])}

@@ -44,6 +44,7 @@ class Rows:
     pixels: np.ndarray  # uint8 [n C S S], equal ones too
     labels: np.ndarray  # int64 [n]
     files: tuple[str, ...] | None  # relative to the folder
+    notes: tuple[str, ...]
 
 
 def audit_images(
@@ -67,7 +68,7 @@ def audit_images(
     first, family = _families(rows.pixels)
     totals = np.bincount(family, weights=weights, minlength=len(first)).astype(np.int64)
     names = tuple(str(at) if rows.files is None else rows.files[at] for at in first)
-    notes = []
+    notes = [*rows.notes]
     if twins := len(rows.pixels) - len(first):
         notes.append(f"{twins:,} of the {len(rows.pixels):,} images of --data equal an earlier one: counted as copies")
     unique = len(first) - _held_back(holdout, len(first))
@@ -113,7 +114,9 @@ def _read(option: str, source: str, channels: int, size: int, resize: bool) -> R
         raise AuditError(f"{option} {source}: {str(error).removeprefix(f'data.source={source}: ')}") from None
     if not len(pixels):
         raise AuditError(f"{option} {source}: no images; check the path")
-    return Rows(_of_channels(pixels, channels, f"{option} {source}"), labels, files)
+    grey = pixels.shape[1] < channels
+    notes = (f"the images of {option} are grey, the samples in colour: each stands in three equal channels",) * grey
+    return Rows(_of_channels(pixels, channels, f"{option} {source}"), labels, files, notes)
 
 
 def _of_size(found: np.ndarray | Iterable[Image.Image], size: int, files: tuple[str, ...] | None):
@@ -164,8 +167,9 @@ def _other(source: str, channels: int, size: int, resize: bool, trained: np.ndar
         raise AuditError(
             f"--holdout-data {source}: {new.sum()} image(s) that are no training images; give at least 2 others"
         )
-    overlap = int((~new).sum())
-    said = [f"{overlap:,} images of --holdout-data are training images: left out of the null"] if overlap else []
+    said = list(rows.notes)
+    if overlap := int((~new).sum()):
+        said.append(f"{overlap:,} images of --holdout-data are training images: left out of the null")
     return pixels[new], said
 
 

@@ -5,7 +5,8 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from analysis import plots
-from analysis.plots import Ordered, plot_gallery, plot_growth, plot_losses, plot_rates, ticks_apart
+from analysis.pictures.gallery_plot import plot_gallery
+from analysis.plots import Ordered, plot_growth, plot_losses, plot_rates, ticks_apart
 from analysis.words import count_label
 
 RATES = pandas.DataFrame({"params": [10, 10, 100, 100], "copies": [1, 8, 1, 8], "rate": [0.1, 0.2, 0.3, 0.6]})

@@ -1,7 +1,7 @@
 # Each target is complete from a fresh clone: it sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: setup setup-browser demo test test-slow lint types bench docs
+.PHONY: setup setup-browser demo reproduce test test-slow lint types bench docs
 
 setup: .venv/installed
 
@@ -17,6 +17,14 @@ setup-browser:
 demo: setup
 	$(BIN)/python -m scaling.sweep sweeps/quickstart.yaml --runtime.out=out/quickstart/runs
 	$(BIN)/python -m analysis.report out/quickstart/runs --out out/quickstart
+
+# One run of each study with committed tables, or of STUDY=name, again; each goes on where it was stopped.
+STUDY ?= $(sort $(foreach table,$(wildcard results/*/evals.parquet results/*/parts/*/evals.parquet),$(word 2,$(subst /, ,$(table)))))
+reproduce: setup
+	@code=0; for study in $(STUDY); do \
+		$(BIN)/python -m scaling.reproduce results/$$study || code=$$?; \
+		test $$code -lt 128 || break; \
+	done; exit $$code
 
 lint: setup types
 	$(BIN)/ruff check .

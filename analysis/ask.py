@@ -5,9 +5,10 @@ Each question is one function in a file of its own; it arrives only when it is a
 
 import argparse
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from types import MappingProxyType
 
 from analysis.command import answer_json, command_line
 from analysis.questions.answer import Answer, not_answerable
@@ -40,10 +41,12 @@ def question(name: str) -> Callable[..., Answer]:
     return getattr(import_module(f"analysis.questions.{module}"), function)
 
 
-def asked(name: str, tables: Tables, *, level: float, draws: int, seed: int) -> Answer:
-    """The answer at a rate of 1 %, everything else as the data suggest; a refusal is an answer that says why."""
+def asked(
+    name: str, tables: Tables, *, level: float, draws: int, seed: int, at: Mapping[str, float] = MappingProxyType({})
+) -> Answer:
+    """The answer at a rate of 1 %, beside `at` as the data suggest; a refusal is an answer that says why."""
     try:
-        return question(name)(tables, rate=RATE, at={}, level=level, draws=draws, seed=seed)
+        return question(name)(tables, rate=RATE, at=at, level=level, draws=draws, seed=seed)
     except ValueError as error:  # asked by itself it would want another --at
         return not_answerable(name, str(error), level=level)
 

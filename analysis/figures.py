@@ -4,12 +4,14 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.ask import asked
 from analysis.command import command_line
+from analysis.datasets import by_dataset
 from analysis.pictures import paper
 from analysis.table import load
 from scaling import schema
@@ -53,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--format", nargs="+", choices=paper.FORMATS, default=list(paper.FORMATS), help="(default: all)")
     made.add_argument("--width", type=float, default=5.0, help="inches (default 5; one column 3.35, two 6.9)")
     made.add_argument("--dpi", type=int, default=300, help="of PNG and of photographs (default 300)")
+    made.add_argument("--place", metavar="TABLES", help="models from elsewhere (scaling.audit) for the boundary")
     made.add_argument("--level", type=float, default=0.95, help="of every interval (default .95)")
     made.add_argument("--bootstrap", type=int, default=DRAWS, metavar="N", help=f"draws of runs (default {DRAWS})")
     made.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
@@ -75,16 +78,28 @@ def _check(options: argparse.Namespace) -> None:
 def _figures(options: argparse.Namespace) -> tuple[list["ReportFigure"], list[str]]:
     """The figures asked for, at their width, and in words why others are not there."""
     tables = load(options.tables)
+    place = load(options.place) if options.place else None
     from analysis.descent_curves import descent_curves
     from analysis.pictures.paper_size import resize
     from analysis.pictures.study_figures import study_figures
+    from analysis.placed_models import check_placeable, placed_models
     from analysis.summary import study_fits
 
-    fits, _ = study_fits(tables, draws=options.bootstrap, level=options.level, seed=options.seed)
-    how = dict(level=options.level, seed=options.seed)
-    descents = descent_curves(tables.evals, **how)
-    answers = [asked("interventions", tables, draws=min(options.bootstrap, ANSWER_DRAWS), **how).as_json()]
-    figures, absent = study_figures(tables, fits, options.level, descents=descents, answers=answers)
+    figures, absent = list["ReportFigure"](), list[str]()
+    parts, how = by_dataset(tables), dict(level=options.level, seed=options.seed)
+    if place is not None:
+        check_placeable([part.tables for part in parts], place)
+    for part in parts:
+        fits, _ = study_fits(part.tables, draws=options.bootstrap, **how)
+        descents = descent_curves(part.tables.evals, **how)
+        answers = [asked("interventions", part.tables, draws=min(options.bootstrap, ANSWER_DRAWS), **how).as_json()]
+        placed = None if place is None else placed_models(part.tables, place, options.level)
+        made, missing = study_figures(
+            part.tables, fits, options.level, descents=descents, answers=answers, placed=placed
+        )
+        missing = [*missing, *(placed.said if placed else ())]
+        figures += [replace(figure, name=part.prefix + figure.name) for figure in made]
+        absent += [f"{part.name}: {said}" if len(parts) > 1 else said for said in missing]
     if options.only:
         names = [figure.name for figure in figures]
         for name in options.only:
@@ -111,10 +126,10 @@ def _write(figures: Sequence["ReportFigure"], options: argparse.Namespace) -> No
 
 def _captions(figures: Sequence["ReportFigure"], options: argparse.Namespace) -> str:
     """Name, caption, alternative text and command of each figure; indented, so that no text of the data is markup."""
-    source = Path(options.tables)
-    tables = source.name if source.is_absolute() else str(source)  # a path of this machine is nobody else's
+    tables, place = _elsewhere(options.tables), options.place and _elsewhere(options.place)
     same = ["--width", f"{options.width:g}", "--dpi", str(options.dpi), "--level", f"{options.level:g}"]
     same += ["--bootstrap", str(options.bootstrap), "--seed", str(options.seed)]
+    same += ["--place", place] if place else []
     parts = ["# Figures\n"]
     for figure in figures:
         command = ["python", "-m", "analysis.figures", tables, "--out", "figures", "--only", figure.name, *same]
@@ -122,6 +137,12 @@ def _captions(figures: Sequence["ReportFigure"], options: argparse.Namespace) ->
         parts.append(f"## {figure.name}\n")
         parts += [f"{name}:\n\n    {schema.printable(said)}\n" for name, said in zip(TOLD, words, strict=True)]
     return "\n".join(parts)
+
+
+def _elsewhere(folder: str) -> str:
+    """As it is written in a command for others: a path of this machine is nobody else's."""
+    source = Path(folder)
+    return source.name if source.is_absolute() else str(source)
 
 
 TOLD = ("Caption", "Alternative text", "Command")

@@ -17,6 +17,7 @@ from analysis.boundary.front import front, hypervolume, knee
 from analysis.boundary.minimised import Minimised, complete, named, subset
 from analysis.boundary.pareto_json import Study, boundary_json, placed_json
 from analysis.boundary.place import placed
+from analysis.boundary.placeable import unlike_data, unlike_measures
 from analysis.boundary.reading_points import at_holdout_minimum, at_images_seen
 from analysis.boundary.redraw import Rows
 from analysis.columns import TableError, column, numbers, read_table
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Boundary", "boundary", "boundary_of", "front", "hypervolume", "knee", "main", "placed"]
 
 Array = np.ndarray
+MOST_SAID = 3  # rows that are not placed, with their reasons
 
 
 def parser() -> argparse.ArgumentParser:
@@ -175,20 +177,35 @@ def _placed(
     lacking = sorted(set(asked.errors.values()) - set(known.values()))
     every = Minimised(asked.names, known, asked.rates).read(frame, options.place)
     whole = complete(every)
+    alike, unlike = _alike(options, frame, whole, study.frame, asked.names)
     said = [f"{options.place} has no column {', '.join(lacking)}: its rows count as exact" if lacking else ""]
     if not whole.all():
         said.append(f"{int(np.sum(~whole))} of {len(frame)} rows of {options.place} lack a value and were not placed")
-    model = subset(every, whole)
+    said += unlike
+    model = subset(every, alike)
     equal = np.array([np.any(np.all(row == study.rows.value, axis=1)) for row in model.value], bool)
     if equal.any() and study.points.redrawn:
         said.append(f"{int(equal.sum())} rows of {options.place} equal a row of the table: they compete with it")
     design = {}
     for name in options.design.split(",") if options.design else ():
         own, about = _design(study, name, options.table)
-        design[name] = (own, numbers(frame, name, options.place)[whole])
+        design[name] = (own, numbers(frame, name, options.place)[alike])
         said.append(about)
     found = placed(study.points, model, asked.names, design=design, **drawn)
-    return [placed_json(int(row), one, study) for row, one in zip(np.flatnonzero(whole), found, strict=True)], said
+    return [placed_json(int(row), one, study) for row, one in zip(np.flatnonzero(alike), found, strict=True)], said
+
+
+def _alike(
+    options: argparse.Namespace, frame: "DataFrame", whole: Array, study: "DataFrame", names: Sequence[str]
+) -> tuple[Array, list[str]]:
+    """The complete rows of --place that compare with the boundary's, and why others do not; TableError: none does."""
+    both = zip(unlike_data(study, frame), unlike_measures(study, frame, names), strict=True)
+    why = ["; ".join(part for part in parts if part) for parts in both]
+    alike = whole & np.array([not one for one in why], bool)
+    said = [f"row {row} of {options.place} was not placed: {why[row]}" for row in np.flatnonzero(whole & ~alike)]
+    if whole.any() and not alike.any():
+        raise TableError(f"--place: no row can be placed; {said[0]}")
+    return alike, said[:MOST_SAID] + [f"{len(said) - MOST_SAID} more rows were not placed"] * (len(said) > MOST_SAID)
 
 
 def _design(study: Study, name: str, where: str) -> tuple[Array, str]:

@@ -42,6 +42,7 @@ class Mark:
     y: float
     said: str  # one line: values with units, interval and n
     runs: tuple[str, ...] = ()
+    link: str = ""  # of what is no run: the identifier on the page that it leads to
 
 
 @dataclass(frozen=True)

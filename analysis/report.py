@@ -2,16 +2,16 @@
 
 import argparse
 import json
-import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.command import command_line
+from analysis.datasets import by_dataset
 from analysis.pages import page
 from analysis.table import Tables, load
 from scaling import schema
@@ -91,6 +91,8 @@ def _state(folder: Path) -> list[tuple[str, int, int]]:
         *folder.glob("*.parquet"),
         *folder.glob("*.csv"),
         *folder.glob("*.jsonl"),
+        *folder.glob("parts/*/*.parquet"),
+        *folder.glob("parts/*/*.csv"),
     ]
     found = []
     for file in files:
@@ -106,30 +108,32 @@ def write_report(
 ) -> Path:  # fmt: skip
     """Write everything under `out`; returns the path of report.html. Deterministic in all its arguments.
 
-    Data sets are never pooled: each has its own part of the page, with its name before those of its figures.
+    Data sets are never pooled: each has its own part of the page, with its name before those of its figures. Raises
+    ValueError where no model of `place` can stand on a boundary.
     """
     from analysis.pages.study import study  # fits and figures: not for --help or a mistyped option
+    from analysis.placed_models import check_placeable
 
+    parts, studies = by_dataset(tables), []
+    if place is not None:
+        check_placeable([part.tables for part in parts], place)
     folder = out / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    parts = list(_by_dataset(tables))
-    studies = []
-    for at, (name, part) in enumerate(parts):
-        first = f"{_file_name(name)}-{at}-" if len(parts) > 1 else ""
+    for part in parts:
 
-        def draw(figure: "ReportFigure", first: str = first) -> page.Html:
+        def draw(figure: "ReportFigure", first: str = part.prefix) -> page.Html:
             return _drawn(replace(figure, name=first + figure.name), folder)
 
-        studies.append(study(part, draw, level=level, draws=draws, seed=seed, prefix=first, place=place))
+        studies.append(study(part.tables, draw, level=level, draws=draws, seed=seed, prefix=part.prefix, place=place))
     for name in ("fits", "answers", "verdicts"):
         content = [
-            {"dataset": dataset, **found} if len(parts) > 1 else found
-            for (dataset, _), one in zip(parts, studies, strict=True)
+            {"dataset": part.name, **found} if len(parts) > 1 else found
+            for part, one in zip(parts, studies, strict=True)
             for found in getattr(one, name)
         ]
         _replace(out / f"{name}.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
     path = out / "report.html"
-    _replace(path, _page(tables, [name for name, _ in parts], studies, refresh))
+    _replace(path, _page(tables, [part.name for part in parts], studies, refresh))
     return path
 
 
@@ -140,22 +144,6 @@ def _replace(path: Path, content: str) -> None:
     half.replace(path)
 
 
-def _by_dataset(tables: Tables) -> Iterator[tuple[str, Tables]]:
-    names = tables.evals["dataset"].where(tables.evals["dataset"].notna(), "unnamed data")
-    for name in sorted(names.unique()):
-        mine = set(tables.evals["run_id"][names == name])
-        kept = {
-            table: (frame := getattr(tables, table))[frame["run_id"].isin(mine)].reset_index(drop=True)
-            for table in schema.TABLES
-        }
-        yield str(name), replace(tables, **kept, gallery={run: a for run, a in tables.gallery.items() if run in mine})
-
-
-def _file_name(name: str) -> str:
-    """A name of a data set as part of a file's: letters and digits, whatever it holds."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower())[:24].strip("_") or "data"
-
-
 def _drawn(figure: "ReportFigure", folder: Path) -> page.Html:
     """Write the figure's files; embedded are charts as SVG and photographs as PNG, with their points and numbers."""
     from analysis.pictures import saving
@@ -164,7 +152,8 @@ def _drawn(figure: "ReportFigure", folder: Path) -> page.Html:
     saving.save_data(figure, folder)
     kind = "png" if figure.section in PHOTOGRAPHS else "svg"
     marks = [
-        page.mark(place.left, place.top, place.mark.said, place.mark.runs) for place in saving.mark_positions(figure)
+        page.mark(place.left, place.top, place.mark.said, place.mark.runs, place.mark.link)
+        for place in saving.mark_positions(figure)
     ]
     numbers = "" if figure.data is None else figure.data.head(MOST_NUMBERS).to_csv(index=False, lineterminator="\n")
     if figure.data is not None and len(figure.data) > MOST_NUMBERS:

@@ -1,21 +1,23 @@
-"""Tables from disk: a folder of runs, a folder of collected tables, or any csv/parquet; checked before use."""
+"""The tables of a study, checked before use: every column in its type, counts within their trials, no row twice."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.columns import TableError, numbers, read_table
+from analysis.columns import TableError, numbers
+from analysis.parts import joined
+from analysis.table_files import Found, read_study
 from scaling import schema
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 REQUIRED = ("run_id", "images_seen", "params")  # of evals; every other column may be missing, which is said
-FORMATS = (".parquet", ".csv", ".tsv")
+UNSAID = {"commit"}  # younger than some tables; no number depends on it, so that its absence is no caveat
 DEEPEST = 8  # a configuration has sections in sections, and lists of pairs
 
 
@@ -34,31 +36,36 @@ class Tables:
 
 
 def load(path: Path | str) -> Tables:
-    """A RUNS folder (runs/<run_id>/evals.jsonl), one run's folder, or a TABLES folder (evals.parquet or .csv, …).
+    """A RUNS folder (runs/<run_id>/evals.jsonl), one run's folder, a TABLES folder (evals.parquet or .csv, …), or a
+    study collected in parts: a folder with parts/<part>, each a TABLES folder, which are read as one.
 
-    Raises TableError or SchemaError on what cannot be read, on impossible counts, on mixed versions and on no rows.
+    Raises TableError or SchemaError on what cannot be read, on impossible counts, on mixed versions, on no rows and on
+    a run that two parts tell differently.
     """
     path = Path(path)
-    if not path.is_dir():
-        raise TableError(f"{path}: no such folder; give a folder of runs, or one that scaling.collect wrote")
-    folders = (
-        [path] if (path / schema.RECORDS).exists() else sorted(file.parent for file in path.glob(f"*/{schema.RECORDS}"))
-    )
-    if folders:
-        raw, gallery, pixels, notes = _from_runs(folders)
-    elif any((path / f"evals{suffix}").exists() for suffix in FORMATS):
-        raw, gallery, pixels, notes = _from_tables(path)
-    else:
-        raise TableError(
-            f"{path}: holds neither */{schema.RECORDS} nor evals.parquet: train runs, or name another folder"
-        )
-    if raw["evals"].empty:
-        raise TableError(f"{path}: no evaluation was recorded yet; let a run reach its first evaluation, then repeat")
-    checked = {}
-    for name, frame in raw.items():
-        checked[name], said = validated(frame, name, where=f"{path} {name}")
+    parts: dict[str, dict[str, DataFrame]] = {}
+    notes, gallery, pixels = [], dict[str, Mapping[str, np.ndarray]](), dict[str, np.ndarray]()
+    for folder, found in read_study(path).items():
+        parts[folder.name], said = _checked(folder, found)
+        notes += said if folder == path else [f"part {folder.name}: {note}" for note in said]
+        gallery, pixels = {**found.gallery, **gallery}, {**found.pixels, **pixels}
+    (frames, *others) = parts.values()
+    if others:
+        frames = joined(parts)
+        for name, frame in frames.items():
+            _check_together(frame, name, where=f"{path} {name}")
+    return Tables(**frames, gallery=gallery, pixels=pixels, notes=tuple(notes))
+
+
+def _checked(folder: Path, found: Found) -> tuple[dict[str, "DataFrame"], list[str]]:
+    """Its frames as `validated` gives them, and all that is said about them; raises TableError where no row is."""
+    if found.frames["evals"].empty:
+        raise TableError(f"{folder}: no evaluation was recorded yet; let a run reach its first evaluation, then repeat")
+    checked, notes = {}, list(found.notes)
+    for name, frame in found.frames.items():
+        checked[name], said = validated(frame, name, where=f"{folder} {name}")
         notes += said
-    return Tables(**checked, gallery=gallery, pixels=pixels, notes=tuple(notes))
+    return checked, notes
 
 
 def validated(frame: "DataFrame", table: str, where: str) -> tuple["DataFrame", list[str]]:
@@ -81,18 +88,24 @@ def validated(frame: "DataFrame", table: str, where: str) -> tuple["DataFrame", 
         if c.name in needed:
             raise TableError(f"{where}: no column {c.name}{hint or ': without it the rows cannot be told apart'}")
         kept[c.name] = np.full(len(frame), np.nan) if c.type in (int, float) else np.full(len(frame), None, object)
-        if len(frame):
+        if len(frame) and c.name not in UNSAID:
             notes.append(f"{where.rsplit(' ', 1)[-1]} has no column {c.name}{hint}")
     checked = pandas.DataFrame(kept, columns=names)
     _check_counts(checked, columns, where)
-    _check_versions(checked, where)
     if "config" in names:
         _check_configs(checked, where)
-    if checked.duplicated(list(schema.KEYS[table])).any():
-        row = int(np.flatnonzero(checked.duplicated(list(schema.KEYS[table])))[0])
-        key = ", ".join(f"{k}={checked[k][row]}" for k in schema.KEYS[table])
-        raise TableError(f"{where}: row {row} repeats {key}; keep one row of each, a copy would count twice")
+    _check_together(checked, table, where)
     return checked, notes
+
+
+def _check_together(frame: "DataFrame", table: str, where: str) -> None:
+    """Raises TableError where rows do not go into one table: mixed versions, a key twice."""
+    _check_versions(frame, where)
+    twice = frame.duplicated(list(schema.KEYS[table])).to_numpy()
+    if twice.any():
+        row = int(np.flatnonzero(twice)[0])
+        key = ", ".join(f"{k}={frame[k][row]}" for k in schema.KEYS[table])
+        raise TableError(f"{where}: row {row} repeats {key}; keep one row of each, a copy would count twice")
 
 
 def _texts(found: "DataFrame", type_: type) -> np.ndarray:
@@ -156,65 +169,3 @@ def _check_versions(frame: "DataFrame", where: str) -> None:
                 f"reads: "
                 f"update the code"
             )
-
-
-def _from_runs(folders: Sequence[Path]) -> tuple[dict[str, "DataFrame"], dict[str, Any], dict[str, Any], list[str]]:
-    import pandas
-
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in schema.TABLES if name != "images"}
-    images, notes = [], []
-    gallery: dict[str, Any] = {}
-    pixels: dict[str, Any] = {}
-    for folder in folders:
-        found = schema.rows(folder)
-        if not found["evals"]:
-            notes.append(f"run {folder.name} has no evaluation yet and is not in this report")
-            continue
-        if not all(isinstance(row.get("run_id"), str) for row in found["evals"]):
-            raise TableError(
-                f"{folder / schema.RECORDS}: a record without run_id; remove its line, or the run folder to train it "
-                f"again"
-            )
-        for name in rows:
-            rows[name] += found[name]
-        if (folder / "images.parquet").is_symlink():
-            raise TableError(f"{folder / 'images.parquet'}: a symbolic link; put the file itself in its place")
-        if (folder / "images.parquet").exists():
-            images.append(read_table(folder / "images.parquet"))
-        kept = (*schema.GALLERY, *schema.PROMPT_GALLERY, *schema.SPURIOUS_GALLERY)
-        arrays = _arrays(folder / "samples.npz", (*kept, *schema.IMAGE_GALLERY))
-        if arrays:
-            gallery[str(found["evals"][0]["run_id"])] = {name: arrays[name] for name in kept if name in arrays}
-            pixels |= _pixels(arrays, folder / "samples.npz")
-    frames = {name: pandas.DataFrame(some) for name, some in rows.items()}
-    frames["images"] = pandas.concat(images, ignore_index=True) if images else pandas.DataFrame()
-    return frames, gallery, pixels, notes
-
-
-def _from_tables(path: Path) -> tuple[dict[str, "DataFrame"], dict[str, Any], dict[str, Any], list[str]]:
-    import pandas
-
-    frames, gallery = {}, dict[str, dict[str, np.ndarray]]()
-    for name in schema.TABLES:
-        files = [path / f"{name}{suffix}" for suffix in FORMATS if (path / f"{name}{suffix}").exists()]
-        frames[name] = read_table(files[0]) if files else pandas.DataFrame()
-    arrays = _arrays(path / "gallery.npz")
-    for key, array in arrays.items():
-        run, _, name = key.partition(".")
-        if name:
-            gallery.setdefault(run, {})[name] = array
-    return frames, gallery, _pixels(arrays, path / "gallery.npz"), []
-
-
-def _arrays(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    try:
-        return schema.arrays(path, names)
-    except schema.SchemaError as error:
-        raise TableError(str(error)) from None
-
-
-def _pixels(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    ids, pixels = (arrays.get(name, ()) for name in schema.IMAGE_GALLERY)
-    if len(ids) != len(pixels):
-        raise TableError(f"{path}: {len(ids)} image_ids for {len(pixels)} image_pixels; collect the runs again")
-    return dict(zip(map(str, ids), pixels, strict=True))

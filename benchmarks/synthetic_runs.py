@@ -138,6 +138,7 @@ def _template(cell: Cell) -> dict[str, bytes]:
     }  # fmt: skip
     other = {
         "schema_version": SCHEMA_VERSION, "science_version": SCIENCE_VERSION, "code_version": "0" * 12,
+        "commit": "0" * 12,
         "train_id": train_id(config), "config": canonical(config), "protocol": "fixed_images", "dataset": "digits",
     }  # fmt: skip
     lines = []

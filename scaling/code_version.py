@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parent
 # Engines and commands bring a configuration to `scaling.training` and show what came of it; no record depends on them.
 # tests/scaling/test_code_version.py: training imports none of these.
 NO_RECORD_DEPENDS_ON = frozenset({
-    "forecasts", "sweep", "selfcheck", "compare", "export", "audits",
+    "forecasts", "sweep", "selfcheck", "compare", "export", "audits", "reproduce",
     "machine.py", "finished_run.py", "audit.py", "train.py", "status.py", "collect.py", "command.py",
 })  # fmt: skip
 
@@ -33,7 +33,10 @@ def code_version() -> str:
 
 @cache
 def commit() -> str:
-    """For people: the commit, with `+` where scaling/ was changed since; the package's version outside a repository."""
+    """The commit, with `+` where scaling/ was changed since; the package's version outside a repository.
+
+    Kept for the life of the process, as `code_version`: a commit that comes while a worker lives is not its code.
+    """
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(PACKAGE), *arguments]

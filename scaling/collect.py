@@ -218,7 +218,7 @@ def _parts(folders: Sequence[Path]) -> Iterator[Part]:
 
 def _versions(evals: "pyarrow.Table") -> dict[str, dict[str, object]]:
     """By run."""
-    names = ("science_version", "code_version")
+    names = ("science_version", "code_version", "commit")
     columns = [evals[name].to_pylist() for name in ("run_id", *names)]
     return {run: dict(zip(names, versions, strict=True)) for run, *versions in zip(*columns, strict=True)}
 

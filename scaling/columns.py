@@ -57,6 +57,7 @@ EVALS = (
     Column("schema_version", int, "", "version of these tables"),
     Column("science_version", int, "", "raised when a number changes its meaning"),
     Column("code_version", str, "", "first 12 hex digits of SHA-256 over the Python files that make a record"),
+    Column("commit", str, "", "git commit of the code that made it, `+` = with changes; no repository: the version"),
     Column("train_id", str, "", "hash of what training depends on: runs that share it share their weights"),
     Column("config", str, "", "the whole configuration but `runtime`, as canonical JSON"),
     Column("protocol", str, "", "what fixed the length of training: fixed_images or fixed_epochs"),

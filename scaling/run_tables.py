@@ -5,6 +5,7 @@ Arrow's own readers take the files; what they read counts only where it passes e
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ import numpy as np
 from scaling.columns import EVALS, IDENTITY, KEYS, NESTED, SCHEMA_VERSION, TABLES, SchemaError, own_columns
 from scaling.limits import Refused, read_parquet
 from scaling.records import RECORD_BYTES, RECORDS, records, rows, whole_lines
+from scaling.status_file import read_status
+from scaling.store_errors import StoreError
 from scaling.tables import arrow_fields, arrow_schema, complete_record, complete_row, typed
 
 if TYPE_CHECKING:
@@ -23,8 +26,28 @@ SHARED = [column.name for column in IDENTITY]
 
 def run_tables(folders: Sequence[Path]) -> "dict[str, pyarrow.Table]":
     """All tables of these runs, one run after the other, each in order of images_seen; raises SchemaError."""
-    found = _in_bulk([whole_lines(folder / RECORDS) for folder in folders])
-    return {**(found or _one_by_one(folders)), "images": _images(folders)}
+    found = _in_bulk([whole_lines(folder / RECORDS) for folder in folders]) or _one_by_one(folders)
+    return {**found, "evals": _with_commits(found["evals"], folders), "images": _images(folders)}
+
+
+def _with_commits(evals: "pyarrow.Table", folders: Sequence[Path]) -> "pyarrow.Table":
+    """Rows older than the column `commit` get that of their run's status.json, where it names their code_version.
+
+    It is the commit of the last process that worked on the run; what makes a row was the same when the row was made.
+    """
+    import pyarrow as pa
+
+    if not evals["commit"].null_count:
+        return evals
+    commits: dict[tuple[Any, Any], Any] = {}
+    for folder in folders:
+        with suppress(StoreError):  # no status: its run counts as failed where runs are counted
+            status = read_status(folder)
+            if status.get("code_version"):
+                commits[status.get("run_id"), status["code_version"]] = status.get("commit")
+    columns = (evals[name].to_pylist() for name in ("commit", "run_id", "code_version"))
+    filled = [commit or commits.get((run, code)) for commit, run, code in zip(*columns, strict=True)]
+    return evals.set_column(evals.schema.names.index("commit"), "commit", pa.array(filled, pa.string()))
 
 
 def _one_by_one(folders: Sequence[Path]) -> "dict[str, pyarrow.Table]":

@@ -30,7 +30,7 @@ def mixed_versions(runs: Iterable[Mapping[str, object]]) -> list[str]:
     for run in runs:
         science[run.get("science_version")] += 1
         code[run.get("code_version")] += 1
-        commits[run.get("code_version")] = run.get("commit")
+        commits[run.get("code_version")] = run.get("commit") or commits.get(run.get("code_version"))
     lines = []
     del science[None], code[None]  # of a run that has no status yet
     if set(science) - {SCIENCE_VERSION}:

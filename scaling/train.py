@@ -49,6 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     try:
         config = load(["--help" if flag == "--help-all" else flag for flag in argv])
+    except ConfigError as error:
+        return complain(error, WRONG)
+    return train_one(config)
+
+
+def train_one(config: ExperimentConfig) -> int:
+    """The exit code of this run; what is wrong with it, or stops it, becomes one line."""
+    try:
         check(config)
         for signum in STOPS:
             signal.signal(signum, stop)
@@ -136,7 +144,7 @@ def printer(config: ExperimentConfig) -> Callable[[Mapping[str, object]], None] 
 
 def run(config: ExperimentConfig, store: RunStore, progress: Callable[[Mapping[str, object]], None] | None) -> int:
     """Train and measure in this process, with the store open; what goes wrong becomes one line and an exit code."""
-    from scaling.data.sources import SourceError
+    from scaling.data.pixels import SourceError
     from scaling.training.run import train
     from scaling.training.watch import Diverged  # torch and Lightning arrive only now
 

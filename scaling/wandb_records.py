@@ -19,7 +19,7 @@ from scaling.store_errors import StoreError
 from scaling.tables import complete_record
 from scaling.wandb_history import Logged
 
-CLOCKS = {"wall_seconds", "code_version"}  # differ between two trainings that agree
+CLOCKS = {"wall_seconds", "code_version", "commit"}  # differ between two trainings that agree
 MISSING = "images.parquet has no rows and gallery.npz is empty: pictures and per-image numbers are in run folders only"
 
 

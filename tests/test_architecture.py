@@ -22,22 +22,23 @@ SCALING = {
     6: {"finished_run"},
     7: {"train", "sweep.__main__", "status", "overview", "collect", "selfcheck", "compare", "export"}
     | {"wandb_history", "wandb_records", "workspace"},
-    8: {"audits"},
+    8: {"audits", "reproduce"},
     9: {"audit"},
 }
 ANALYSIS = {
     0: {"columns", "words"},
-    1: {"table", "rates", "command", "formulas", "descent", "plots"},
-    2: {"laws", "condition", "boundary", "per_image", "bits", "emission", "richness"},
-    3: {"fitting", "double_descent", "pareto", "lira"},
+    1: {"table_files", "parts", "rates", "command", "formulas", "descent", "plots"},
+    2: {"table", "laws", "condition", "boundary", "per_image", "bits", "emission", "richness"},
+    3: {"fitting", "double_descent", "pareto", "lira", "datasets"},
     4: {"fit", "onsets", "summary"},
-    5: {"onset", "questions", "pictures", "descent_curves"},
-    6: {"ask", "agreement", "compare", "counterfactual", "planning", "learning_rate", "pictures.descent_figures"}
-    | {"pictures.training_figures", "pictures.intervention_figures"},
-    7: {"simulate", "pictures.instrument_agreement_figures", "pictures.score_figures"},
+    5: {"onset", "questions", "pictures", "descent_curves", "boundary_points"},
+    6: {"registered", "ask", "agreement", "compare", "counterfactual", "planning", "learning_rate", "placed_models"}
+    | {"pictures.descent_figures", "pictures.training_figures", "pictures.intervention_figures"}
+    | {"pictures.boundary_figures"},
+    7: {"simulate", "pictures.instrument_agreement_figures", "pictures.score_figures", "pictures.placed_figures"},
     8: {"pictures.study_figures"},
     9: {"pages"},
-    10: {"report", "figures"},
+    10: {"report", "figures", "studies"},
 }
 
 
@@ -148,6 +149,7 @@ LIGHT = [
     "scaling.compare.__main__",
     "scaling.export.__main__",
     "scaling.audit",
+    "scaling.reproduce.__main__",
     "analysis.laws",
     "analysis.report",
     "analysis.figures",

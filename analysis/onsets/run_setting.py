@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 
 def config(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,6 +25,20 @@ def ended_early(last: Mapping[str, Any]) -> bool | None:
     train = config(last).get("train", {})
     length = train.get("images") or (train["epochs"] * last["n_train"] if train.get("epochs") else None)
     return None if length is None else bool(last["images_seen"] < length)
+
+
+def width_rule(evals: "DataFrame") -> "Series[str]":
+    """The rule that gives a run's peak rate at its width, in words [n]; the rate itself where the table has no config.
+
+    Runs of one rule have another rate at every width, and are one setting: the rule is part of what a size is.
+    """
+    rules = {text: _rule(json.loads(text).get("train", {})) for text in evals["config"].dropna().unique()}
+    return evals["config"].map(rules).where(evals["config"].notna(), evals["lr"].astype(str))
+
+
+def _rule(train: Mapping[str, Any]) -> str:
+    exponent = train.get("lr_width_exponent") or 0
+    return f"{train.get('lr')}" + (f" (width/16)^{exponent:g}" if exponent else "")
 
 
 def constant_rate(evals: "DataFrame") -> "DataFrame":

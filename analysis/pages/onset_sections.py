@@ -1,5 +1,6 @@
 """When generalization and memorization begin: the report's table of onsets, with what is censored said in words."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +25,15 @@ OF_LOSS = STATUS | {
 OF_MINIMUM = OF_LOSS | {Status.BELOW_RANGE: "at the first evaluation, before {b}"}
 
 
-def onset_table(evals: "DataFrame", level: float, rng: np.random.Generator) -> tuple[page.Html | str, list[str]]:
-    """A row a run: when it generalizes, when it memorizes, what lies between; or in words why there is no table."""
+def onset_table(
+    evals: "DataFrame", kept: Sequence[str], level: float, rng: np.random.Generator
+) -> tuple[page.Html | str, list[str]]:
+    """A row a run: when it generalizes, when it memorizes, what lies between; or in words why there is no table.
+
+    kept: the runs that have their part on the page; others have no row.
+    """
+    every = evals["run_id"].nunique()
+    evals = evals[evals["run_id"].isin(kept)]
     trained = evals[evals["images_seen"] > 0]
     several = trained.groupby("run_id")["images_seen"].transform("nunique") > 1
     rows = evals[evals["run_id"].isin(trained["run_id"][several])]
@@ -53,6 +61,7 @@ def onset_table(evals: "DataFrame", level: float, rng: np.random.Generator) -> t
         f"evaluations around it, and for memorizing, where it can be told, the {100 * level:g} % interval from "
         f"redrawing the samples of this run, which tells nothing of another seed. The null of memorized samples "
         f"stands in the table of instruments. n = {len(found)} runs."
+        + (f" Only runs with a row in the table of runs stand here, {len(kept)} of {every}." * (len(kept) < every))
     )
     return page.joined([page.table("onsets", headers, body, texts=(0, 6, 7, 8)), page.paragraph(note, "note")]), []
 

@@ -47,8 +47,9 @@ def anchor(run_id: str) -> str:
     return f"run-{run_id if IDENTIFIER.fullmatch(run_id) else hashlib.sha256(run_id.encode()).hexdigest()}"
 
 
-def run_link(run_id: str) -> Html:
-    return Html(f'<a href="#{anchor(run_id)}">{text(run_id)}</a>')
+def run_link(run_id: str, said: object = None) -> Html:
+    """A link to a run that has its part on the page; `said` in place of its name."""
+    return Html(f'<a href="#{anchor(run_id)}">{text(run_id if said is None else said)}</a>')
 
 
 def table(
@@ -104,12 +105,12 @@ def picture(
     )
 
 
-def mark(left: float, top: float, said: str, runs: Sequence[str]) -> Html:
-    """A place of a picture, in shares of its width and height; it leads to its runs where it has some."""
+def mark(left: float, top: float, said: str, runs: Sequence[str], link: str = "") -> Html:
+    """A place of a picture, in shares of its width and height; it leads to its runs, or to the identifier `link`."""
     where = f'style="left:{100 * left:.2f}%;top:{100 * top:.2f}%" title="{text(said)}" aria-label="{text(said)}"'
-    if not runs:
+    found = [anchor(run) for run in runs] or ([text(link)] if link else [])
+    if not found:
         return Html(f'<span {where} role="img" tabindex="-1"></span>')
-    found = [anchor(run) for run in runs]
     several = f' data-runs="{" ".join(found)}"' if len(found) > 1 else ""
     return Html(f'<a href="#{found[0]}"{several} {where} tabindex="-1"></a>')
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.ask import asked
 from analysis.onset import onsets
 from analysis.onsets.crossing import Status
 from analysis.pages import page, words
@@ -12,10 +13,12 @@ from analysis.pages.headlines import place
 from analysis.questions.comparable import replicates
 from analysis.questions.wasted import Ladder, differences_se, ladder
 from analysis.summary import holdout_minima, main_setting
+from analysis.table import Tables
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+MOST_PLACED = 3  # sizes, and models of one size, that are named
 SETTING = ("family", "design", "n_unique", "n_train", "conditioning")
 
 
@@ -34,6 +37,24 @@ def recommendations(
         ("Which size?", size + " " + _limit(known.get("max_params"), "at most", "parameters", "lo")),
         ("When to stop?", when_to_stop(chosen, level, rng)),
     ]
+
+
+def for_placed(models: "DataFrame", tables: Tables, *, level: float, draws: int, seed: int) -> list[tuple[str, str]]:
+    """(question, advice) for how many images each size among the placed models of these data takes."""
+    sizes = models.assign(run_id=models["run_id"].astype(str)).groupby("params", dropna=False)["run_id"].agg(list)
+    said = []
+    for size, names in sizes.head(MOST_PLACED).items():
+        of = f"placed model {', '.join(names[:MOST_PLACED])}{' and others' if len(names) > MOST_PLACED else ''}"
+        if not size > 0:
+            said.append((f"How many images for {of}?",
+                         "Cannot tell: its size is not known; give scaling.audit --params N."))  # fmt: skip
+            continue
+        found = asked("min_unique", tables, at={"params": size}, level=level, draws=draws, seed=seed).as_json()
+        advice = _limit(found, "at least", "unique images", "hi")
+        said.append((f"How many images at the {words.whole(size)} parameters of {of}?", advice))
+    if len(sizes) > MOST_PLACED:
+        said[-1] = (said[-1][0], f"{said[-1][1]} ({len(sizes) - MOST_PLACED} further sizes: ask min_unique.)")
+    return said
 
 
 def _limit(answer: Mapping[str, Any] | None, bound: str, unit: str, careful: str) -> str:

@@ -46,7 +46,7 @@
     mark.classList.add("chosen");
     const more = within(marks, centre(mark), TOGETHER).length - 1;
     tip.textContent = mark.getAttribute("aria-label") + (more > 0 ? ` (and ${more} more here)` : "")
-      + (mark.tagName === "A" ? " – click or Enter: the run" : "");
+      + (runs([mark]).length ? " – click or Enter: the run" : mark.hash ? " – click or Enter: its row" : "");
     const [middle, height] = centre(mark), wide = tip.offsetWidth;
     const above = height - tip.offsetHeight - 14;
     tip.style.left = `${Math.max(8, Math.min(middle - wide / 2, innerWidth - wide - 8))}px`;
@@ -78,6 +78,10 @@
     plot.addEventListener("pointerleave", () => point(null));
     plot.addEventListener("click", (event) => {
       const mark = event.detail ? nearest(event) : event.target; // no detail: the Enter key on a focused mark
+      if (mark?.hash && !runs([mark]).length) { // a placed model: its row, whatever lies beside it
+        location.hash = mark.hash;
+        return;
+      }
       const found = mark && runs(within(marks, centre(mark), TOGETHER));
       if (!found?.length) return;
       event.preventDefault();
@@ -156,7 +160,7 @@
     const link = event.target.closest?.('a[href^="#run-"]');
     if (!link) return;
     const all = runs([link]);
-    if (!all.length) return; // thinned out: the row of the run, if it is there
+    if (!all.length) return;
     event.preventDefault();
     point(null);
     show(all[0], all);

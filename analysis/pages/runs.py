@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from scaling.schema import GALLERY
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from analysis.plots import Mark
+
 MOST_RUNS = 1_000  # with a row and a panel; of more, so many evenly spaced
 MOST_PAIRS = 16  # samples beside their nearest training image, in a run's panel
 MOST_PIXELS = 2_000_000  # bytes of samples in the page, of so many evenly spaced runs
@@ -25,7 +28,8 @@ FACTS = (  # heading, column of evals
     ("parameters", "params"), ("unique images", "n_unique"), ("training images with copies", "n_train"),
     ("design", "design"), ("largest copies", "copies"), ("duplication rate", "duplication_rate"),
     ("frozen noise draws", "noise_draws"), ("conditioning", "conditioning"), ("images seen", "images_seen"),
-    ("seconds of training and measuring", "wall_seconds"), ("code", "code_version"), ("data", "data_sha256"),
+    ("seconds of training and measuring", "wall_seconds"), ("code", "code_version"), ("commit", "commit"),
+    ("data", "data_sha256"),
 )  # fmt: skip
 EVALUATIONS = (  # heading, column, trials
     ("images seen", "images_seen", None), ("memorized", "n_memorized", "n_generated"),
@@ -41,6 +45,29 @@ def kept_runs(evals: "DataFrame", most: int = MOST_RUNS) -> list[str]:
     last = last_evaluations(evals).sort_values(["params", "n_unique", "copies", "run_id"])
     at = np.unique(np.linspace(0, len(last) - 1, min(len(last), most)).round().astype(int))
     return last["run_id"].iloc[at].tolist()
+
+
+def linked(said: object, runs: Iterable[str], kept: Collection[str]) -> page.Html:
+    """`said`, leading to the first of `runs` that has its part on the page; plain text where none has."""
+    there = next((run for run in runs if run in kept), None)
+    return page.text(said) if there is None else page.run_link(there, said)
+
+
+def leading_to_kept(mark: "Mark", kept: Collection[str], prefix: str) -> "Mark":
+    """The mark as the page shows it: it leads to runs that have their part there, and says where some have not.
+
+    prefix: of the page's identifiers, which `mark.link` gets.
+    """
+    there = tuple(run for run in mark.runs if run in kept)
+    lost = len(mark.runs) - len(there)
+    if not lost:
+        said = ""
+    elif len(mark.runs) == 1:
+        said = "; its part of the page was left out"
+    else:
+        have = "have" if len(there) > 1 else "has"
+        said = f"; {len(there) or 'none'} of its {len(mark.runs)} runs {have} a part on the page"
+    return replace(mark, runs=there, said=mark.said + said, link=mark.link and prefix + mark.link)
 
 
 def runs_table(evals: "DataFrame", kept: Sequence[str]) -> page.Html:

@@ -1,12 +1,12 @@
 """The tables of the report's page: fits, cells with counts and nulls, configuration."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.pages import page, words
+from analysis.pages import page, runs, words
 from analysis.rates import wilson
 from analysis.summary import StudyFit
 
@@ -76,8 +76,11 @@ def fit_table(fits: Sequence[StudyFit], level: float) -> page.Html:
     return page.joined(parts)
 
 
-def cell_table(last: "DataFrame", level: float) -> page.Html:
-    """One row a cell at its last evaluation, counts of its runs added up, each measure beside its null."""
+def cell_table(last: "DataFrame", kept: Collection[str], level: float) -> page.Html:
+    """One row a cell at its last evaluation, counts of its runs added up, each measure beside its null.
+
+    A cell's name leads to the first of its runs in `kept`, those that have their part on the page.
+    """
     measured = [m for m in MEASURES if last[m[1]].notna().any()]
     headers = ["cell", "parameters", "unique", "all images", "dupl. rate", "largest copies", "images seen", "runs"]
     headers += [
@@ -98,7 +101,7 @@ def cell_table(last: "DataFrame", level: float) -> page.Html:
     ):
         first = part.iloc[0]
         row = [
-            cell if isinstance(cell, str) else "–",
+            runs.linked(cell if isinstance(cell, str) else "–", part["run_id"], kept),
             *(words.whole(first[name]) for name in ("params", "n_unique", "n_train")),
         ]
         row += [

@@ -1,7 +1,7 @@
 """What one data set's rows say, as a piece of the page: five sentences, figures and tables in sections, caveats."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +14,14 @@ from analysis.pages import (
     instrument_sections,
     onset_sections,
     page,
+    placed_section,
     question_sections,
     recommendation,
     runs,
     sections,
     words,
 )
+from analysis.placed_models import placed_models
 from analysis.summary import StudyFit, last_evaluations, study_fits, varied_keys
 from analysis.table import Tables
 
@@ -88,18 +90,23 @@ def study(
     asked, answers = question_sections.question_table(tables, level, min(draws, ANSWER_DRAWS), seed)
     curves = descent_curves(tables.evals, level, seed)
     descents, verdicts, few = descent_sections.descent_table(curves)
-    figures, absent = study_figures(tables, fits, level, descents=curves, answers=answers, place=place)
+    placed = None if place is None else placed_models(tables, place, level)
+    kept = runs.kept_runs(tables.evals, runs.MOST_RUNS)
+    figures, absent = study_figures(tables, fits, level, descents=curves, answers=answers, placed=placed)
     instruments, unmeasured = instrument_sections.instrument_table(tables, level)
-    onsets, without = onset_sections.onset_table(tables.evals, level, np.random.default_rng(seed))
+    onsets, without = onset_sections.onset_table(tables.evals, kept, level, np.random.default_rng(seed))
     last, (varied, configs) = last_evaluations(tables.evals), varied_keys(tables.evals)
-    kept = runs.kept_runs(tables.evals)
     advice = recommendation.recommendations(tables.evals, answers, level, np.random.default_rng(seed))
-    content = _drawn(figures, draw)
+    if placed:
+        few_draws = min(draws, ANSWER_DRAWS)
+        advice += recommendation.for_placed(placed.of_data, tables, level=level, draws=few_draws, seed=seed)
+    content = _drawn([_on_page(figure, set(kept), prefix) for figure in figures], draw)
     for key, more in (
         ("recommendation", recommendation.recommendation_table(advice, level)),
+        ("boundary", placed_section.placed_table(placed, set(kept), level, prefix) if placed else ""),
         ("questions", asked), ("descent", descents), ("onsets", onsets),
         ("fits", sections.fit_table(fits, level) if fits else ""), ("instruments", instruments),
-        ("cells", sections.cell_table(last, level)), ("runs", runs.runs_table(tables.evals, kept)),
+        ("cells", sections.cell_table(last, set(kept), level)), ("runs", runs.runs_table(tables.evals, kept)),
         ("configuration", sections.configuration(varied, configs)),
     ):  # fmt: skip
         content[key] = page.joined([part for part in (content.get(key), more) if part])
@@ -134,6 +141,10 @@ def facts(tables: Tables) -> str:
 def _range(values: "Series") -> str:
     least, most = words.whole(values.min()), words.whole(values.max())
     return least if least == most else f"{least} to {most}"
+
+
+def _on_page(figure: "ReportFigure", kept: Collection[str], prefix: str) -> "ReportFigure":
+    return replace(figure, marks=[runs.leading_to_kept(mark, kept, prefix) for mark in figure.marks])
 
 
 def _drawn(figures: "Sequence[ReportFigure]", draw: Draw) -> dict[str, page.Html]:

@@ -13,8 +13,8 @@ from analysis.boundary.cell_means import Cells
 from analysis.boundary.place import Placed, placed
 from analysis.boundary.reading_points import at_holdout_minimum, at_images_seen
 from analysis.boundary.redraw import Rows
+from analysis.boundary_points import SHORT, BoundaryPoints, boundary_points
 from analysis.pictures.boundary_plot import Arrow, Bars, plot_boundary
-from analysis.pictures.boundary_points import StudyPoints, known, of_samples_only, quality_and_rate, study_points
 from analysis.pictures.curve_figures import Figures, Fits
 from analysis.pictures.points import said_runs
 from analysis.plots import Mark, Ordered, ReportFigure
@@ -30,7 +30,6 @@ Array = np.ndarray
 DRAWS = 500
 MOST_ARROWS = 3
 MOST = 0.9  # of the runs
-SHORT = {"holdout_loss": "hold-out loss", "kid": "KID"}
 
 
 def boundaries(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
@@ -51,9 +50,9 @@ def boundaries(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fig
         asked.insert(1, ("boundary_holdout_common", "holdout_loss", when, common[1]))
     out = []
     for name, column, when, rows in asked:
-        study = study_points(tables, rows, column)
+        study = boundary_points(tables, rows, column)
         if study is not None:
-            out.append(_figure(name, column, when, study, params, level))
+            out.append(boundary_figure(name, column, when, study, params, level))
     return out or "No Pareto boundary: it takes two runs with a count of memorization and hold-out loss or KID."
 
 
@@ -68,28 +67,26 @@ def _common(evals: "DataFrame") -> tuple[float, "DataFrame"] | None:
     return float(shared.max()), at_images_seen(evals, float(shared.max()))
 
 
-def placed_models(tables: Tables, place: Tables, params: Ordered, level: float) -> Figures:
-    """Models from elsewhere (the tables of an audit) against the boundary of the study's memorized samples."""
-    out = []
-    for name, column in (("boundary_placed_holdout", "holdout_loss"), ("boundary_placed_kid", "kid")):
-        study = study_points(tables, last_evaluations(tables.evals), column, of_samples=True)
-        models = known(of_samples_only(last_evaluations(place.evals)), column)
-        if study is not None and len(models):
-            out.append(_figure(name, column, "at the last evaluation", study, params, level, models))
-    return out or (
-        "No placed model: the study and the model must both have memorized samples and hold-out loss or KID, and the "
-        "study two runs of it."
-    )
+@dataclass(frozen=True)
+class Guest:
+    """A model from elsewhere: where it stands, the smallest change that takes it to the boundary, and in words."""
+
+    x: float
+    y: float
+    bars: Bars
+    way: Arrow | None  # None: nothing dominates it
+    said: str
+    link: str  # on the page
 
 
-def _figure(
-    name: str, column: str, when: str, study: StudyPoints, params: Ordered, level: float,
-    models: "DataFrame | None" = None,
+def boundary_figure(
+    name: str, column: str, when: str, study: BoundaryPoints, params: Ordered, level: float,
+    guests: Sequence[Guest] = (),
 ) -> ReportFigure:  # fmt: skip
+    """The boundary of `study` with its knee and the ways to it; guests: models from elsewhere, crosses in it."""
     found = boundary_of(study.points, draws=DRAWS, level=level)
     points = _drawn(study, found, level)
     arrows, ways = _ways_out(study, points, SHORT[column], level)
-    guests = [] if models is None else _guests(study, models, column, level)
     if guests:
         arrows, ways = [guest.way for guest in guests if guest.way is not None], {}
     xlabel = "hold-out loss (lower is better)" if column == "holdout_loss" else f"KID (features: {study.features})"
@@ -110,7 +107,7 @@ def _figure(
         f"draws. Ring and depth of colour: the probability to be on the boundary; bars ({100 * level:g} %, {bars}) "
         f"only "
         f"where it is 5 % or more. {_knee_words(found, points, SHORT[column])}{said}{exact} "
-        f"n = {study.n_runs} runs."
+        f"{study.left_out}{' ' if study.left_out else ''}n = {study.n_runs} runs."
     )
     alt = (
         f"{study.what.capitalize()} against {SHORT[column]} for {len(points)} {kind}; {len(on_front)} are not "
@@ -119,12 +116,12 @@ def _figure(
     )
     marks = [_mark(figure.axes[0], row, column, ways.get(row.Index, ""), row.Index == found.knee)
              for row in points.itertuples()]  # fmt: skip
-    marks += [Mark(figure.axes[0], guest.x, guest.y, guest.said) for guest in guests]
+    marks += [Mark(figure.axes[0], guest.x, guest.y, guest.said, link=guest.link) for guest in guests]
     data = points.rename(columns={"x": column, "y": "rate"}).assign(runs=points["runs"].map(" ".join))
     return ReportFigure(name, "boundary", figure, caption, alt, data=data, marks=marks)
 
 
-def _drawn(study: StudyPoints, found: Boundary, level: float) -> "DataFrame":
+def _drawn(study: BoundaryPoints, found: Boundary, level: float) -> "DataFrame":
     z, points = ndtri((1 + level) / 2), study.of_point
     value = study.points.value
     rate = wilson(points["hits"], points["trials"], level)
@@ -141,7 +138,7 @@ def _drawn(study: StudyPoints, found: Boundary, level: float) -> "DataFrame":
 
 
 def _ways_out(
-    study: StudyPoints, points: "DataFrame", quality: str, level: float
+    study: BoundaryPoints, points: "DataFrame", quality: str, level: float
 ) -> tuple[list[Arrow], Mapping[int, str]]:
     """For the points that memorize most among those surely dominated: the smallest change that is enough."""
     lost = points[~points["on_front"] & ~(points["membership"] >= 0.05)].sort_values(
@@ -161,38 +158,7 @@ def _ways_out(
     return arrows, words
 
 
-@dataclass(frozen=True)
-class _Guest:
-    """A model from elsewhere: where it stands, the smallest change that takes it to the boundary, and in words."""
-
-    x: float
-    y: float
-    bars: Bars
-    way: Arrow | None  # None: nothing dominates it
-    said: str
-
-
-def _guests(study: StudyPoints, models: "DataFrame", column: str, level: float) -> list[_Guest]:
-    rows, found = quality_and_rate(models, column), list[_Guest]()
-    z, rate = ndtri((1 + level) / 2), wilson(models["y"], models["y_trials"], level)
-    for at, there in zip(rows.value, placed(study.points, rows, ("x", "y"), draws=DRAWS, level=level), strict=True):
-        x, y, move, k = float(at[0]), float(at[1]), there.moves[0], len(found)
-        error = models[f"{column}_se"].iloc[k]  # missing: no bar, and said
-        bars = Bars(x, x - z * error, x + z * error, y, float(rate.lo[k]), float(rate.hi[k]))
-        sure = " (its error is not known)" if np.isnan(error) else f" ({bars.x_lo:.4g} to {bars.x_hi:.4g})"
-        way = None if move.by == 0 else Arrow(x, y, *((move.to, y) if move.column == "x" else (x, move.to)))
-        ends = "" if move.lo is None else f" ({move.lo:.3g} to {move.hi:.3g})"
-        less = f"; on it if its {SHORT[column] if move.column == 'x' else 'rate'} fell by {move.by:.3g}{ends}"
-        said = (
-            f"placed model {models['run_id'].iloc[k]}: {SHORT[column]} {x:.4g}{sure}, rate {100 * y:.3g} % "
-            f"({100 * bars.y_lo:.3g} to {100 * bars.y_hi:.3g} %), on the boundary with probability "
-            f"{there.p_front:.2f}{'' if way is None else less}"
-        )
-        found.append(_Guest(x, y, bars, way, said))
-    return found
-
-
-def _guest_words(guests: Sequence[_Guest]) -> str:
+def _guest_words(guests: Sequence[Guest]) -> str:
     told = "; ".join(guest.said for guest in guests[:MOST_ARROWS])
     more = f" and {len(guests) - MOST_ARROWS} more" if len(guests) > MOST_ARROWS else ""
     return f" Crosses: {told}{more}. Losses and KID compare on the same data and features only."

@@ -14,11 +14,13 @@ from analysis.pictures import (
     intervention_figures,
     loss_and_gallery_figures,
     map_figures,
+    placed_figures,
     score_figures,
     spurious_figures,
     training_figures,
 )
 from analysis.pictures.scales import study_scale
+from analysis.placed_models import PlacedModels
 from analysis.plots import ReportFigure
 from analysis.summary import StudyFit
 from analysis.table import Tables
@@ -48,12 +50,12 @@ def study_figures(
     *,
     descents: Sequence[DescentCurve],
     answers: Sequence[Mapping[str, Any]],
-    place: Tables | None = None,
+    placed: PlacedModels | None = None,
 ) -> tuple[list[ReportFigure], list[str]]:
     """The figures that the tables allow, and in words why others are not there.
 
-    descents, answers: the curves judged for double descent, and the answers of the questions as JSON: both take long,
-    and the page shows them too. place: models from elsewhere, to be placed on the boundary.
+    descents, answers, placed: the curves judged for double descent, the answers of the questions as JSON, and models
+    from elsewhere on the boundary: they take long, and the page shows them too.
     """
     params = study_scale(tables, "params")
     by_name = {found.name: found for found in fits}
@@ -61,7 +63,7 @@ def study_figures(
     asked = [
         *(build(tables, params, by_name, level) for build in BUILDERS),
         descent_figures.descents(descents, level),
-        *([] if place is None else [boundary_figures.placed_models(tables, place, params, level)]),
+        [] if placed is None else placed_figures.placed_figures(placed, params, level),
         intervention_figures.interventions(answers, level),
         *(build(tables, level) for build in instrument_figures.BUILDERS),
     ]

@@ -78,6 +78,7 @@ def _cell_rows(plan: StudyPlan, cell: Cell, height: float) -> dict[str, Any]:
         "width": cell.width, "params": cell.params, "n_unique": cell.n_unique, "n_train": cell.n_train,
         "design": cell.design, "conditioning": "none", "rotate": 0, "n_generated": cell.samples,
         "schema_version": schema.SCHEMA_VERSION, "science_version": 1, "code_version": "simulated",
+        "commit": "simulated",
         "protocol": "fixed_images", "dataset": "simulated", "n_holdout": plan.n_holdout,
         "n_duplicated": int(images[copies > 1].sum()), "copies": int(copies.max()), "fraction": cell.fraction,
         "duplication_rate": 1 - cell.n_unique / cell.n_train, "near": "exact", "batch_size": cell.batch_size,

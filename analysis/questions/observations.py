@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from analysis.columns import TableError
-from analysis.onsets.run_setting import constant_rate
+from analysis.onsets.run_setting import constant_rate, width_rule
 from analysis.questions.answer import CannotTell
 from analysis.rates import checked_counts
 from analysis.summary import holdout_minima, last_evaluations
@@ -134,15 +134,16 @@ def evaluated(evals: "DataFrame", evaluation: str) -> tuple["DataFrame", list[st
 
 def _one_setting(evals: "DataFrame") -> tuple["DataFrame", list[str]]:
     """The rows of the setting with most of them: other networks or other training are other surfaces."""
-    differing = [name for name in SETTING if evals[name].nunique(dropna=False) > 1]
-    # A width rule makes the learning rate differ with the width: then it is part of what a size is.
+    ruled = evals.assign(lr=width_rule(evals))
+    differing = [name for name in SETTING if ruled[name].nunique(dropna=False) > 1]
+    # Without a configuration: a rate that differs with the width alone is part of what a size is.
     differing = [name for name in differing if not (name == "lr" and _follows(evals, "lr", "width"))]
     if not differing:
         return evals, []
-    group = evals.groupby(differing, dropna=False).ngroup()
+    group = ruled.groupby(differing, dropna=False).ngroup()
     largest = evals.groupby(group)["run_id"].nunique().idxmax()
     kept, left = evals[group == largest], evals["run_id"].nunique() - evals[group == largest]["run_id"].nunique()
-    where = ", ".join(f"{name} {kept[name].iloc[0]}" for name in differing)
+    where = ", ".join(f"{name} {ruled[name][group == largest].iloc[0]}" for name in differing)
     return kept, [
         f"only the {several(kept['run_id'].nunique(), 'run')} with {where}; {several(left, 'other')} left out"
     ]

@@ -12,7 +12,7 @@ from scaling.arrays import GALLERY, IMAGE_GALLERY, SPURIOUS_GALLERY
 from scaling.atomic import replace_bytes
 from scaling.audits.images import AuditImages
 from scaling.audits.refusal import AuditError
-from scaling.code_version import code_version
+from scaling.code_version import code_version, commit
 from scaling.columns import IDENTITY, SCHEMA_VERSION
 from scaling.data.cache import content_hash
 from scaling.gallery import GALLERY_BYTES
@@ -43,6 +43,7 @@ def audit_rows(found: Measurement, columns: Mapping[str, object]) -> dict[str, l
     """Rows of every table; raises SchemaError on what the schema does not allow."""
     versions = {
         "schema_version": SCHEMA_VERSION, "science_version": SCIENCE_VERSION, "code_version": code_version(),
+        "commit": commit(),
     }  # fmt: skip
     evals = {**columns, **versions, **found.evals}
     identity = {column.name: evals.get(column.name) for column in IDENTITY}

@@ -4,7 +4,7 @@ from math import sqrt
 
 from torch import Tensor
 
-from scaling.code_version import code_version
+from scaling.code_version import code_version, commit
 from scaling.columns import SCHEMA_VERSION
 from scaling.data.training_set import TrainingSet
 from scaling.diffusion.denoiser import Denoiser
@@ -27,6 +27,7 @@ def standing_columns(config: ExperimentConfig, data: TrainingSet, denoiser: Deno
         "schema_version": SCHEMA_VERSION,
         "science_version": SCIENCE_VERSION,
         "code_version": code_version(),
+        "commit": commit(),
         "seed": config.seed,
         "dataset": config.data.source,
         **data_columns(data),

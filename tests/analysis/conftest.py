@@ -54,7 +54,8 @@ def run_rows(params: int, seed: int, design: str, levels: int, rng: np.random.Ge
             })  # fmt: skip
         age = np.log1p(images_seen / 2000)
         row.update({
-            "schema_version": schema.SCHEMA_VERSION, "science_version": 1, "code_version": "abc1234", "train_id": run,
+            "schema_version": schema.SCHEMA_VERSION, "science_version": 1, "code_version": "abc1234",
+            "commit": "abc1234def56", "train_id": run,
             "config": json.dumps(config), "protocol": "fixed_images", "dataset": "digits", "image_size": 8,
             "channels": 1,
             "n_holdout": n_holdout, "n_duplicated": n_unique - images, "copies": int(top),

@@ -10,6 +10,7 @@ import pandas
 import pytest
 from PIL import Image
 
+from analysis import report
 from analysis.figures import main
 from tests.analysis.pictures.drawn_study import write_drawn
 
@@ -54,6 +55,70 @@ def test_list_names_what_can_be_drawn_and_writes_nothing(tables, capsys, tmp_pat
     assert re.search(r"^losses\n    Losses over training", said, re.M)
     assert re.search(r"^not drawn: No figure against duplication_rate", said, re.M)
     assert list(tmp_path.iterdir()) == []
+
+
+SMALL, LARGE = (2743, 40489), (159697,)  # sizes of the runs on digits, and of those on cifar10
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory) -> Path:
+    """One folder of tables with runs on two data sets, which differ in size."""
+    folder = write_drawn(tmp_path_factory.mktemp("mixed") / "tables", sizes=(*SMALL, *LARGE), levels=(5,))
+    evals = pandas.read_parquet(folder / "evals.parquet")
+    evals.assign(dataset=evals["params"].map(lambda size: "cifar10" if size in LARGE else "digits")).to_parquet(
+        folder / "evals.parquet"
+    )
+    return folder
+
+
+def test_no_figure_pools_two_data_sets(mixed, tmp_path):
+    """Every figure has the name of its data set before its own, as on the page; no size of the other stands in it."""
+    only = [f"{part}{name}" for part in ("cifar10-0-", "digits-1-") for name in (*ONLY, "losses")]
+    words = ["--out", str(tmp_path), "--format", "svg", "--bootstrap", "2", "--only", *only]
+    assert main([str(mixed), *words]) == 0
+    for name in only:
+        found = set(pandas.read_csv(tmp_path / f"{name}.csv")["params"].dropna().round())
+        assert found == set(LARGE if name.startswith("cifar10") else SMALL), name
+
+
+@pytest.fixture(scope="module")
+def audited(mixed, tmp_path_factory) -> Path:
+    """Tables of one model on digits from elsewhere."""
+    folder = tmp_path_factory.mktemp("audited")
+    evals = pandas.read_parquet(mixed / "evals.parquet")
+    evals[evals["dataset"] == "digits"].tail(1).assign(run_id="guest").to_csv(folder / "evals.csv", index=False)
+    return folder
+
+
+def test_the_figures_are_those_of_the_page_and_a_placed_model_is_in_its_data_set_alone(
+    mixed, audited, tmp_path, capsys
+):
+    words = [str(mixed), "--place", str(audited), "--bootstrap", "2"]
+    assert report.main([*words, "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text()
+    capsys.readouterr()
+    assert main([*words, "--list"]) == 0
+    said = capsys.readouterr().out
+    named = re.findall(r"^(?! |not drawn)(.*)$", said, re.M)
+    assert sorted(filter(None, named)) == sorted(re.findall(r'<figure id="figure-([^"]*)"', page))
+    placed = {name for name in named if "placed" in name}
+    assert placed == {"digits-1-boundary_placed_holdout", "digits-1-boundary_placed_kid"}
+    why = "Model guest is not placed: its data set is digits, that of the boundary cifar10."
+    assert f"not drawn: cifar10: {why}" in said
+    cifar10, digits = page.split('<h1 class="part"')[1:]
+    assert why in cifar10 and "not placed" not in digits.split("</main>")[0]
+    for column in ("holdout_loss", "kid"):
+        assert f'<tr id="digits-1-placed-{column}-0">' in digits
+
+
+def test_a_model_of_no_data_set_of_the_study_is_one_line(mixed, audited, tmp_path, capsys):
+    evals = pandas.read_csv(audited / "evals.csv").assign(dataset="folder:photos")
+    evals.to_csv(tmp_path / "evals.csv", index=False)
+    for command, name in ((main, "analysis.figures"), (report.main, "analysis.report")):
+        assert command([str(mixed), "--place", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"{name}: --place: no model can be placed. Model guest is not placed: its data set")
+        assert error.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

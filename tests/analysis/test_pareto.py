@@ -114,6 +114,22 @@ def test_a_model_from_elsewhere_is_placed(tmp_path, capsys):
         assert said in found["message"]
 
 
+def test_rows_of_other_data_or_features_are_not_placed(tmp_path, capsys):
+    """Of three better rows one is of other images and one of other features; where no row is left, one line says so."""
+    table = write(tmp_path, "dataset,feature_space,kid,b\ndigits,pixels,1,5\ndigits,pixels,2,3\n")
+    models = tmp_path / "models.csv"
+    models.write_text("dataset,feature_space,kid,b\nphotos,pixels,0,0\ndigits,pixels,0,1\ndigits,inception,0,0\n")
+    columns = ["--minimize", "kid", "--minimize", "b", "--place", str(models)]
+    found = run(capsys, table, *columns)
+    assert [one["row"] for one in found["placed"]] == [1]
+    assert "row 0 of" in found["message"] and "its data set is photos, that of the boundary digits" in found["message"]
+    assert "row 2 of" in found["message"] and "features of its kid: inception" in found["message"]
+    models.write_text("dataset,feature_space,kid,b\nphotos,pixels,0,0\n")
+    assert main([table, *columns]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("analysis.pareto: --place: no row can be placed; row 0 of") and error.count("\n") == 1
+
+
 def test_row_numbers_stay_those_of_the_table(tmp_path, capsys):
     """After a filter and a missing value, front, membership and by still count the rows as read."""
     table = write(tmp_path, "a,b,k\n0,0,1\n,1,0\n1,2,0\n2,1,0\n3,3,0\n")

@@ -10,6 +10,7 @@ import pandas
 import pytest
 
 from analysis.pages import page as pages
+from analysis.pages import runs as shown_runs
 from analysis.pages.runs import MOST_RUNS
 from analysis.report import main
 from scaling import schema
@@ -29,6 +30,7 @@ class Page(Reader):
         self.study = json.loads(found)
         self.ids = [value for _, name, value in self.attributes if name == "id"]
         self.links = {value[1:] for _, name, value in self.attributes if name == "href" and value.startswith("#")}
+        self.marked = {one for _, name, value in self.attributes if name == "data-runs" for one in value.split()}
 
 
 def records(folder: Path) -> list[dict]:
@@ -171,6 +173,26 @@ def test_one_evaluation_of_one_run_is_reported(make_runs, tmp_path):
 # -- very much ----------------------------------------------------------------------------------------------------
 
 
+def test_what_leads_to_a_run_leads_to_one_that_is_written_out(make_runs, tmp_path, monkeypatch):
+    """Six runs of three sizes, of which four have a part on the page: the points of the others say that theirs is not
+    there, no table has a row of theirs, and each cell leads to a run of its own."""
+    monkeypatch.setattr(shown_runs, "MOST_RUNS", 4)
+    runs = make_runs(seeds=2, levels=(3,), widths=(2743, 40489, 159697))
+    assert main([str(runs), "--out", str(tmp_path / "out"), *FEW]) == 0
+    found = Page(tmp_path / "out")
+    assert len(found.study["runs"]) == 4
+    lost = {run.name for run in runs.iterdir()} - {run["name"] for run in found.study["runs"].values()}
+    assert len(lost) == 2 and not lost & {link.removeprefix("run-") for link in found.links | found.marked}
+    assert found.links <= set(found.ids) and found.marked <= set(found.study["runs"])
+    assert "; its part of the page was left out" in found.html
+    assert "; 1 of its 2 runs has a part on the page" in found.html
+    assert "stand here, 4 of 6" in found.html and "only 4 of the 6 runs" in found.text
+    (cells,) = re.findall(r'data-name="cells">.*?</table>', found.html, re.S)
+    first = {records(run)[0]["evals"]["run_id"]: records(run)[0]["evals"]["cell_id"] for run in runs.iterdir()}
+    led = dict(re.findall(r'<td><a href="#run-(\w+)">(\w+)</a>', cells))
+    assert led and all(first[run] == cell for run, cell in led.items())
+
+
 @pytest.mark.slow
 def test_five_thousand_runs_are_thinned_to_a_page_of_eight_megabytes(tmp_path):
     """Ten sizes x five amounts of data x 100 seeds: a row and a panel for 1,000, said so; the fit rests on all."""
@@ -188,6 +210,7 @@ def test_five_thousand_runs_are_thinned_to_a_page_of_eight_megabytes(tmp_path):
     found = Page(tmp_path / "out")
     assert "only 1\u202f000 of the 5\u202f000 runs, evenly spaced in order of size" in found.text
     assert len(found.study["runs"]) == MOST_RUNS
+    assert found.links <= set(found.ids) and found.marked <= set(found.study["runs"])
     assert "The first 200 of 5000 configurations" in found.text
     assert {"run-run00000", "run-run04999"} <= set(found.study["runs"])
     (fit,) = json.loads((tmp_path / "out" / "fits.json").read_text())

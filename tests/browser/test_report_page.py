@@ -11,6 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from analysis.report import main
 from analysis.table import load
 
 
@@ -254,7 +255,6 @@ def test_without_scripts_the_figures_and_tables_are_there(new_browser, study):
 
 
 def test_hostile_words_of_a_run_are_text_in_its_panel(new_browser, tmp_path):
-    from analysis.report import main
     from scaling import schema
     from tests.analysis.conftest import write_runs
 
@@ -276,6 +276,28 @@ def test_hostile_words_of_a_run_are_text_in_its_panel(new_browser, tmp_path):
     WebDriverWait(seen, 5).until(lambda browser: one(browser, "dialog").get_property("open"))
     assert hostile in one(seen, "dialog dl").text and every(seen, "dialog b") == []
     assert seen.title == "Memorization of diffusion models" and seen.get_log("browser") == []
+
+
+def test_the_cross_of_a_placed_model_leads_to_its_row(new_browser, study, tmp_path):
+    audited = load(study[0]).evals.tail(1).assign(run_id="guest", holdout_loss=lambda e: e["holdout_loss"] + 0.1)
+    (tmp_path / "audit").mkdir()
+    audited.to_csv(tmp_path / "audit" / "evals.csv", index=False)
+    words = [str(study[0]), "--place", str(tmp_path / "audit"), "--out", str(tmp_path / "out"), "--bootstrap", "5"]
+    assert main(words) == 0
+    seen = new_browser()
+    seen.get(f"file://{tmp_path / 'out' / 'report.html'}")
+    (cross,) = every(seen, "#figure-boundary_placed_holdout .marks a[href='#placed-holdout_loss-0']")
+    pointer(seen, cross).perform()
+    assert "placed model guest" in one(seen, ".tip").text
+    seen.execute_script("arguments[0].focus()", cross)
+    press(seen, Keys.ENTER)
+    assert not one(seen, "dialog").get_property("open")
+    row = one(seen, "tr:target")
+    assert row.text.startswith("guest")
+    WebDriverWait(seen, 5).until(lambda browser: browser.execute_script(SEEN, row))  # it scrolls there smoothly
+
+
+SEEN = "const box = arguments[0].getBoundingClientRect(); return box.top >= 0 && box.top < innerHeight"
 
 
 @pytest.mark.slow

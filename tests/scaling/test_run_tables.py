@@ -53,6 +53,34 @@ def test_rows_are_those_of_the_plain_reader(tmp_path, only_bulk):
     assert made["evals"]["images_seen"].to_pylist() == [0, 64, 128, 0, 0] and made["images"].num_rows == 0
 
 
+@pytest.mark.parametrize("broken", [False, True], ids=["in bulk", "row by row"])
+def test_rows_older_than_the_column_have_the_commit_of_their_status(tmp_path, broken, monkeypatch):
+    """Only where it is of the same code; what a record says itself stays; no status, a broken one: empty."""
+    if broken:
+        monkeypatch.setattr(scaling.run_tables, "_in_bulk", lambda files: None)
+    folders = []
+    for name, status, *rows_said in (
+        ("a", {"code_version": "x", "commit": "c1"}, {"code_version": "x"}, {"code_version": "x", "commit": "c0+"}),
+        ("b", {"code_version": "y", "commit": "c2"}, {"code_version": "x"}, {"code_version": "y"}),
+        ("c", {"code_version": None, "commit": "c3"}, {}),
+        ("d", {"code_version": "x", "commit": None}, {"code_version": "x"}),
+        ("e", None, {"code_version": "x"}),
+        ("f", "{", {"code_version": "x"}),
+    ):
+        lines = [record(at, run_id=name, **said) for at, said in enumerate(rows_said)]
+        folders.append(run(tmp_path / name, *lines))
+        if status is not None:
+            text = status if status == "{" else json.dumps({"state": "done", "run_id": name, **status})
+            (tmp_path / name / "status.json").write_text(text)
+    made = run_tables(folders)["evals"]
+    found = {(row["run_id"], row["images_seen"]): row["commit"] for row in made.to_pylist()}
+    assert found == {
+        ("a", 0): "c1", ("a", 1): "c0+", ("b", 0): None, ("b", 1): "c2", ("c", 0): None, ("d", 0): None,
+        ("e", 0): None, ("f", 0): None,
+    }  # fmt: skip
+    assert made.schema.equals(typed("evals", []).schema)
+
+
 BROKEN = {
     "no number": record(kid=float("nan")),
     "infinite": record(kid=float("inf")),

@@ -66,4 +66,5 @@ def test_versions_are_told_where_they_differ():
         f"science_version: 1 of {SCIENCE_VERSION - 1}, 2 of {SCIENCE_VERSION}; this code is {SCIENCE_VERSION}"
     )
     assert code.startswith("code_version: runs 2 by new (commit c2), 1 by old (commit c1); this is ")
+    assert mixed_versions([now, now | {"commit": None}, older])[1] == code  # a record older than the column
     assert len(mixed_versions([older])) == 1  # all of another science than this code's

@@ -36,12 +36,12 @@ def clock(found):
 
 def test_rows_that_were_logged_again_count_once(tmp_path):
     """A run given out again that sent its records again, a second W&B run of the cell, and one that went further."""
-    own = [record(at, seen_loss=1.0, wall_seconds=1.0) for at in (0, 64, 128)]
-    later = record(64, seen_loss=1.0, wall_seconds=9.0)
+    own = [record(at, seen_loss=1.0, wall_seconds=1.0, commit="c1") for at in (0, 64, 128)]
+    later = record(64, seen_loss=1.0, wall_seconds=9.0, commit="c2")
     runs = [logged("a", own[0], own[1], own[0], later, own[2]), logged("b", *own[:2]), logged("c", *own, record(256))]
     found, notes = rebuilt(tmp_path, *runs)
     assert (list(found), clock(found[RUN]), notes) == ([RUN], [0, 64, 128, 256], [MISSING])
-    assert found[RUN][1]["evals"]["wall_seconds"] == 1.0
+    assert [found[RUN][1]["evals"][name] for name in ("wall_seconds", "commit")] == [1.0, "c1"]
 
 
 def test_evaluations_that_only_a_part_of_the_sessions_has_are_put_together(tmp_path):

@@ -45,7 +45,10 @@ ATTRIBUTES = {
 }  # fmt: skip
 SAID = {"alt", "title", "aria-label"}  # attributes that hold words of the study
 SCRIPT = Path(page.__file__).with_name("report.js").read_text(encoding="utf-8")
-TEXTS = ("cell_id", "dataset", "design", "feature_space", "near", "protocol", "conditioning", "code_version", "family")
+TEXTS = (
+    "cell_id", "dataset", "design", "feature_space", "near", "protocol", "conditioning", "code_version", "commit",
+    "family",
+)  # fmt: skip
 
 
 class Page(HTMLParser):

@@ -176,7 +176,7 @@ def onset_rows(curve=CURVE, **changed) -> pandas.DataFrame:
 
 def test_onsets_in_numbers_and_words():
     """tau_mem 1068.0 (K39); the hold-out loss is lowest at 1500, where 41 of 1000 samples are memorized."""
-    html, missing = onset_table(onset_rows(), 0.95, np.random.default_rng(0))
+    html, missing = onset_table(onset_rows(), [RUN["run_id"]], 0.95, np.random.default_rng(0))
     assert missing == []
     assert column(html, "memorizes from")[:2] == ["1068", "in 1000 to 1500"]
     tau_gen = column(html, "generalizes from")
@@ -206,7 +206,7 @@ def test_onsets_in_numbers_and_words():
     ],
 )
 def test_every_status_has_its_words(curve, heading, said):
-    html, _ = onset_table(onset_rows(curve), 0.95, np.random.default_rng(0))
+    html, _ = onset_table(onset_rows(curve), [RUN["run_id"]], 0.95, np.random.default_rng(0))
     assert column(html, heading) == [said]
 
 
@@ -215,7 +215,7 @@ def test_without_onsets_a_sentence_says_what_it_takes():
     decaying = onset_rows(config='{"train": {"lr_schedule": "cosine"}}')
     nothing = onset_rows(n_memorized=None, holdout_loss=None)
     for rows, said in ((onset_rows(CURVE[:2]), "evaluate.at"), (nothing, "loss and neighbors"), (decaying, "decays")):
-        html, (sentence,) = onset_table(rows, 0.95, rng)
+        html, (sentence,) = onset_table(rows, [RUN["run_id"]], 0.95, rng)
         assert html == "" and said in sentence
 
 

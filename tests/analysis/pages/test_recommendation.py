@@ -1,11 +1,14 @@
 """Advice from planted studies: the size, the stopping point and the careful end of each limit are known."""
 
+import re
+
 import numpy as np
 import pandas
 import pytest
 
-from analysis.pages.recommendation import recommendations, when_to_stop, which_size
+from analysis.pages.recommendation import for_placed, recommendations, when_to_stop, which_size
 from analysis.table import validated
+from tests.analysis.asked_study import study
 
 RNG = np.random.default_rng(0)
 SIZES = (1_000, 4_000, 16_000, 64_000)
@@ -95,3 +98,32 @@ def test_a_loss_that_still_falls_asks_for_longer_training():
     assert "in 12 of 12 it still fell at the end: train longer" in when_to_stop(
         evals((0.4,) * 4, turn=64_000), 0.9, RNG
     )
+
+
+PLACED_TRUTH = {"b_0": -3.0, "params": 0.5, "n_unique": -1.1}
+
+
+def placed(*models: tuple[str, float | None]) -> pandas.DataFrame:
+    rows = [{"run_id": name, "images_seen": None, "params": size} for name, size in models]
+    return validated(pandas.DataFrame(rows), "evals", where="placed evals")[0]
+
+
+def test_how_many_images_at_the_placed_models_size_is_the_closed_form():
+    """logit .01 = -3 + .5 ln params - 1.1 ln n: 10,405 parameters take 286 unique images."""
+    tables = study(np.random.default_rng(0), truth=PLACED_TRUTH, luck=0.0, samples=100_000,
+                   plans=tuple((n, (1,)) for n in (64, 128, 256, 512, 1024)))  # fmt: skip
+    models = placed(("mine", 10405), ("other", 10405), ("unknown", None))
+    sized, unsized = for_placed(models, tables, level=0.9, draws=30, seed=0)
+    assert sized[0] == "How many images at the 10\u202f405 parameters of placed model mine, other?"
+    value = float(re.search(r"at least (\d+) unique images \(", sized[1])[1])
+    exact = np.exp((-3 + 0.5 * np.log(10405) - np.log(0.01 / 0.99)) / 1.1)
+    assert exact == pytest.approx(286, abs=1) and value == pytest.approx(exact, rel=0.02)
+    assert "to be on the safe side" in sized[1]
+    assert unsized[0] == "How many images for placed model unknown?" and "--params" in unsized[1]
+
+
+def test_a_size_of_which_the_surface_knows_nothing_says_why():
+    one_size = study(np.random.default_rng(0), truth=PLACED_TRUTH, luck=0.0, samples=100_000, params=(2743,),
+                     plans=tuple((n, (1,)) for n in (64, 256, 1024)))  # fmt: skip
+    ((_, said),) = for_placed(placed(("mine", 10405)), one_size, level=0.9, draws=30, seed=0)
+    assert "cannot tell: params is not a variable of this surface (it is 2743 in every row)" in said

@@ -8,10 +8,12 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis.pages import page, runs
 from analysis.pages.words import number, percent, whole
+from analysis.plots import Mark
 from analysis.table import Tables
 from scaling.schema import GALLERY
 from tests.analysis.plain_study import tables
@@ -218,3 +220,32 @@ def test_anchors_of_hostile_names_are_unique_and_lead_to_their_rows_and_panels()
         assert html.count(f'<tr id="{anchor}"><td class="text"><a href="#{anchor}">{page.text(name)}</a>') == 1
         assert study["runs"][anchor]["name"] == name
     assert "<script" not in html
+
+
+@pytest.mark.parametrize(
+    ("behind", "there", "said"),
+    [
+        ((), (), "here"),
+        (("a",), ("a",), "here"),
+        (("x",), (), "here; its part of the page was left out"),
+        (("a", "b"), ("a", "b"), "here"),
+        (("x", "b"), ("b",), "here; 1 of its 2 runs has a part on the page"),
+        (("a", "x", "b"), ("a", "b"), "here; 2 of its 3 runs have a part on the page"),
+        (("x", "y"), (), "here; none of its 2 runs has a part on the page"),
+    ],
+)
+def test_a_mark_leads_to_the_runs_that_are_there_and_says_how_many_are_not(behind, there, said):
+    found = runs.leading_to_kept(Mark(Figure().subplots(), 0, 0, "here", behind), {"a", "b"}, "digits-0-")
+    assert (found.runs, found.said, found.link) == (there, said, "")
+
+
+def test_the_mark_of_a_placed_model_leads_to_its_row():
+    mark = Mark(Figure().subplots(), 0, 0, "here", link="placed-kid-0")
+    found = runs.leading_to_kept(mark, set(), "digits-0-")
+    assert (found.runs, found.said, found.link) == ((), "here", "digits-0-placed-kid-0")
+    assert page.mark(0, 0, found.said, found.runs, found.link).startswith('<a href="#digits-0-placed-kid-0" style')
+
+
+def test_what_leads_to_a_run_that_is_not_there_is_plain_text():
+    assert runs.linked("a<b", ["x", "a", "b"], {"a", "b"}) == '<a href="#run-a">a&lt;b</a>'
+    assert runs.linked("a<b", ["x"], {"a", "b"}) == "a&lt;b"

@@ -16,10 +16,12 @@ from analysis.pictures import (
     instrument_agreement_figures,
     intervention_figures,
     map_figures,
+    placed_figures,
     training_figures,
 )
 from analysis.pictures.curve_figures import Figures
 from analysis.pictures.scales import study_scale
+from analysis.placed_models import placed_models
 from analysis.plots import ReportFigure
 from analysis.questions.interventions import interventions
 from analysis.summary import StudyFit, study_fits
@@ -95,7 +97,8 @@ def _interventions(study: Tables, fits: Sequence[StudyFit]) -> Figures:
 def _placed(study: Tables, fits: Sequence[StudyFit]) -> Figures:
     """One model inside the boundary and one behind it, with standard errors of .05 and 100 samples each."""
     models = plain_tables(guest({"inside": (0.6, 0.15), "behind": (0.9, 0.3)}, se=0.05, n=100))
-    return boundary_figures.placed_models(study, models, study_scale(study, "params"), 0.95)
+    on_digits = replace(models, evals=models.evals.assign(dataset="digits"))
+    return placed_figures.placed_figures(placed_models(study, on_digits, 0.95), study_scale(study, "params"), 0.95)
 
 
 MAKERS: Mapping[str, Maker] = {

@@ -4,7 +4,7 @@ import numpy as np
 import pandas
 import pytest
 
-from analysis.pictures.boundary_figures import boundaries, placed_alone, placed_models
+from analysis.pictures.boundary_figures import boundaries, placed_alone
 from analysis.plots import Ordered
 from tests.analysis.plain_study import tables
 
@@ -119,40 +119,11 @@ def test_one_run_or_nothing_measured_is_said(some):
     assert "it takes two runs" in boundaries(tables(some), SIZE, {}, 0.95)
 
 
-def test_models_from_elsewhere_are_placed_as_known_by_hand():
-    """On a (1, .8), b (2, .2), c (5, .1): (3, .15) is dominated by none; (4, .3) by b alone, .1 of .7 away in rate.
-
-    So far as the data are exact: of the two ways to the boundary, 2 of a range of 4 or .1 of .8, the second is less.
-    """
-    guests = tables(rows({"inside": (3.0, 0.15), "behind": (4.0, 0.3)}))
-    found = one(placed_models(tables(rows()), guests, SIZE, 0.95), "boundary_placed_holdout")
-    crosses = [line.get_xydata()[0] for line in found.figure.axes[0].lines if line.get_marker() == "P"]
-    np.testing.assert_allclose(crosses, [(3, 0.15), (4, 0.3)])
-    (arrow,) = [text for text in found.figure.axes[0].texts if text.arrow_patch is not None]
-    np.testing.assert_allclose((*arrow.xyann, *arrow.xy), (4, 0.3, 4, 0.2), rtol=1e-3)
-    inside, behind = (mark.said for mark in found.marks if "placed model" in mark.said)
-    assert "on the boundary with probability 0.00; on it if its rate fell by 0.1" in behind
-    assert "probability 1.00" in inside and "fell by" not in inside
-    assert "placed model behind0" in found.caption and "compare on the same data" in found.caption
-
-
-def test_a_placed_model_has_its_intervals_or_says_that_it_has_none():
-    """Hold-out loss 3 with a standard error of .1; 15 of 100: Wilson's interval is .0931 to .2328 (R's prop.test)."""
-    guest = rows({"e": (3.0, 0.15)}, se=0.1, n=100)
-    for row, loss in ((guest[0], "3 (2.804 to 3.196)"), (guest[0] | {"holdout_loss_se": None}, "3 (its error is not")):
-        found = one(placed_models(tables(rows()), tables([row]), SIZE, 0.95), "boundary_placed_holdout")
-        assert f"hold-out loss {loss}" in found.caption and "rate 15 % (9.31 to 23.3 %)" in found.caption
-
-
-def test_the_placed_are_judged_by_samples_also_where_the_study_has_chains():
-    """An audit of samples has no chains: the study is then read by its memorized samples too."""
-    strata = [{"run_id": row["run_id"], "images_seen": 1000, "copies": 8, "n_basin": 10, "n_basin_recovered": 5}
-              for row in rows()]  # fmt: skip
-    found = one(placed_models(tables(rows(), strata=strata), tables(rows({"e": (3.0, 0.15)})), SIZE, 0.95),
-                "boundary_placed_holdout")  # fmt: skip
-    assert found.figure.axes[0].get_ylabel().startswith("memorized share of samples")
-
-
-def test_nothing_to_place_is_said():
-    unmeasured = tables(rows({"e": (3.0, 0.15)}, holdout_loss=None))
-    assert placed_models(tables(rows()), unmeasured, SIZE, 0.95).startswith("No placed model")
+def test_kid_in_other_features_is_no_point_of_the_boundary():
+    """Three runs in pixels, one in other features whose KID would win: it is left out, and said."""
+    measured = [row | {"kid": row["holdout_loss"], "kid_se": 0.1, "feature_space": "pixels"} for row in rows()]
+    other = [*measured[:3], measured[3] | {"kid": 0.001, "feature_space": "efficientnet_lite0"}]
+    found = one(boundaries(tables(other), SIZE, {}, 0.95), "boundary_kid_last")
+    assert {mark.runs for mark in found.marks} == {("a0",), ("b0",), ("c0",)}
+    assert "1 run with KID in other features (efficientnet_lite0) left out" in found.caption
+    assert found.figure.axes[0].get_xlabel() == "KID (features: pixels)"

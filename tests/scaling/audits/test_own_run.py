@@ -46,6 +46,7 @@ def test_an_audit_repeats_the_runs_own_evaluation(run, tmp_path):
     for name in ("copies", "n_images", "n_hits", "n_basin_recovered", "seen_loss"):
         assert mine.strata[name].tolist() == pytest.approx([row[name] for row in last])
     assert evals.run_id != recorded["run_id"]
+    assert evals.commit == recorded["commit"] and evals.code_version == recorded["code_version"]  # of one checkout
 
 
 def test_an_audit_is_placed_on_the_boundary_of_the_study_it_comes_from(run, tmp_path):

@@ -74,6 +74,9 @@ def test_a_run_records_every_measure_of_its_set(undisturbed):
     for row in tables["evals"][1:]:
         empty = {c.name for c in EVALS if row[c.name] is None and not any(word in c.name for word in later)}
         assert empty == excused | ({"train_loss_se"} if row["images_seen"] == 32 else set())  # a single batch
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    if git.returncode == 0:  # the tests of an unpacked archive stand in no repository
+        assert {row["commit"].removesuffix("+") for row in tables["evals"]} == {git.stdout[:12]}
     assert tables["evals"][0]["train_loss"] is None
     assert [row["copies"] for row in tables["strata"][:3]] == [1, 2, 4]
     for evals in tables["evals"]:

@@ -1,0 +1,46 @@
+"""The logistic law of a study's rates in the variables that a claim is about, with intervals by run."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.fitting.estimate import fit
+from analysis.fitting.result import Estimate, FitResult
+from analysis.fitting.uncertainty import by_run
+from analysis.laws import law
+from analysis.studies.quoted import interval
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Array = np.ndarray
+
+
+def rate_law(
+    frame: "DataFrame", hits: str, trials: str, variables: Mapping[str, Array], *, level: float = 0.95
+) -> FitResult:
+    """logit hits/trials = b_0 + sum b_v ln v over the rows of `frame` [n]; its runs are the clusters.
+
+    `variables` may be quotients of columns: in ln(params/n_unique) and ln n_unique, say, the second coefficient is what
+    n_unique does beyond the quotient, and an interval that holds 0 says that the quotient decides.
+    """
+    known = (frame[trials] > 0) & frame[hits].notna()
+    y, n = (frame.loc[known, name].to_numpy(float) for name in (hits, trials))
+    x = {name: np.asarray(column, float)[known.to_numpy(bool)] for name, column in variables.items()}
+    result = fit(law("logistic", tuple(x)), x, np.minimum(y, n), trials=n, level=level, starts=16)
+    return by_run(result, frame.loc[known, "run_id"].to_numpy())
+
+
+def slope(result: FitResult, name: str) -> Estimate:
+    """b_NAME of the law."""
+    return result.params[f"b_{name}"]
+
+
+def slopes(result: FitResult, prefix: str) -> dict[str, str]:
+    """PREFIX_NAME -> `1.7 (1.6 to 1.8)` for every variable of the law."""
+    found = {}
+    for name in result.law.variables:
+        one = slope(result, name)
+        found[f"{prefix}_{name}"] = interval(one.value, one.lo, one.hi)
+    return found

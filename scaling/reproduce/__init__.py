@@ -1,0 +1,1 @@
+"""One run of a committed table again: which one, its training, and whether it agrees."""

@@ -11,6 +11,7 @@ from analysis.onset import onsets
 from analysis.onsets.crossing import Status
 from analysis.pages import words
 from analysis.rates import wilson
+from analysis.replicates import REPLICATE_KEYS, design_cells
 from analysis.summary import StudyFit, last_evaluations
 from analysis.table import Tables
 
@@ -41,7 +42,7 @@ DESIGN = ("params", "copies", "n_unique", "n_train", "duplication_rate", "images
 BY_DEFINITION = {"n_unique", "n_train", "copies"}  # what duplication_rate is made of: it says nothing of its own
 TOGETHER = 0.95  # correlation of two varied columns, over cells, from which their effects are one
 MISSED = 0.15  # distance of a fitted curve from an observed rate that is said
-POOLED_OVER = ("seed", "data.draw", "data.fold", "runtime", "evaluate")
+POOLED_OVER = (*REPLICATE_KEYS, "runtime", "evaluate")
 EXPLAINED = (
     "model.params", "model.width", "data.n_unique", "data.n_train", "train.images", "train.epochs",
     "data.duplication.design", "data.duplication.copies", "data.duplication.levels", "data.duplication.fraction",
@@ -130,13 +131,13 @@ def confounded(last: "DataFrame") -> Iterator[str]:
 
 
 def few_replicates(last: "DataFrame") -> Iterator[str]:
-    per_cell = last.groupby("cell_id")["run_id"].nunique() if last["cell_id"].notna().any() else None
+    per_cell = last.groupby(design_cells(last))["run_id"].nunique() if last["cell_id"].notna().any() else None
     if per_cell is not None and per_cell.min() < 3:
         least, most = per_cell.min(), per_cell.max()
         few = words.counted(most, "run") if least == most else f"{least} to {words.counted(most, 'run')}"
         yield (
-            f"Cells have {few} (seeds, folds), where 3 or more are wanted: how much runs of one cell differ is hardly "
-            f"known, and the interval of a single cell describes mostly its samples."
+            f"Cells have {few} (seeds, draws, rotations, folds), where 3 or more are wanted: how much runs of one "
+            f"cell differ is hardly known, and the interval of a single cell describes mostly its samples."
         )
     draws = last["draw"].dropna().nunique()
     if draws and draws < 3:

@@ -18,6 +18,7 @@ from analysis.pictures.curve_figures import Figures, Fits
 from analysis.pictures.points import said_runs
 from analysis.plots import Mark, Ordered, ReportFigure
 from analysis.rates import wilson
+from analysis.replicates import design_cells
 from analysis.summary import duplicated_recovery, last_evaluations
 from analysis.table import Tables
 from analysis.words import count_label
@@ -89,7 +90,8 @@ def _study(tables: Tables, rows: "DataFrame", column: str, *, of_samples: bool =
     features = ", ".join(sorted(map(str, counted["feature_space"].dropna().unique()))) or "not named"
     exact = int(counted[f"{column}_se"].isna().sum())
     every = _rows(counted, column)
-    cell = counted["cell_id"].where(counted["cell_id"].notna(), counted["run_id"]).astype(str)
+    counted = counted.assign(cell_id=design_cells(counted))
+    cell = counted["cell_id"]
     groups: Sequence[Array] = [np.array([k]) for k in range(len(counted))]
     points: Rows | Cells = every
     if cell.duplicated().any():

@@ -1,12 +1,12 @@
 """The report's curves of hold-out loss along size, data and time, each with its verdict on double descent."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis.descent_curves import FEWEST_X, OF_AXIS, OF_REPLICATE, DescentCurve
+from analysis.descent_curves import FEWEST_X, NOT_OF_CURVE, OF_AXIS, DescentCurve
 from analysis.onsets.run_setting import config
 from analysis.pictures.curve_figures import Figures
 from analysis.pictures.descent_plot import SHOWN, DescentPanel, plot_descents
@@ -85,8 +85,7 @@ def curve_losses(curve: DescentCurve) -> "DataFrame":
 
 def told_apart(curves: Sequence[DescentCurve]) -> list[str]:
     """Each curve's size and data, and the keys of its configuration in which it differs from the first."""
-    own: Sequence[Mapping[str, Sequence[str]]] = (*OF_AXIS.values(), OF_REPLICATE)
-    known = {f"{section}.{key}" for one in own for section, keys in one.items() for key in keys}
+    known = {*NOT_OF_CURVE, *(key for keys in OF_AXIS.values() for key in keys)}
     configs = [flat(config(curve.rows.iloc[0].to_dict())) for curve in curves]
     varied = {key for one in configs for key in changes(configs[0], one)} - known
     said = [[f"{key.rsplit('.')[-1]} {one.get(key)}" for key in sorted(varied)[:MOST_KEYS]] for one in configs]

@@ -11,6 +11,7 @@ from analysis.pictures.instrument_agreement_plot import plot_beside_null, plot_r
 from analysis.pictures.points import said_runs
 from analysis.plots import Mark, Ordered, ReportFigure
 from analysis.rates import wilson
+from analysis.replicates import design_cells
 from analysis.summary import last_evaluations
 from analysis.table import Tables
 from analysis.words import count_label
@@ -91,7 +92,7 @@ def _rank_agreement(evals: "DataFrame", level: float) -> ReportFigure | str:
 
 def _beside_null(evals: "DataFrame", params: Ordered, level: float) -> ReportFigure | str:
     last = last_evaluations(evals)
-    last = last.assign(cell_id=last["cell_id"].where(last["cell_id"].notna(), last["run_id"]))
+    last = last.assign(cell_id=design_cells(last))
     readings = beside_null(last, level)
     if readings.empty:
         return "No figure of instruments beside their nulls: none counts successes."

@@ -11,6 +11,7 @@ from analysis.pictures.curve_figures import Figures, Fits, overdispersion
 from analysis.pictures.points import said_runs
 from analysis.pictures.training_plot import ONSETS, places, plot_training, title_of
 from analysis.plots import Mark, Ordered, ReportFigure
+from analysis.replicates import design_cells
 from analysis.summary import main_setting, pooled_rates
 from analysis.table import Tables
 from analysis.words import count_label
@@ -33,7 +34,7 @@ def training(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figur
     if rows.empty:
         return "No figure of onsets: it takes runs with two or more evaluations of memorized counts and hold-out loss."
     rows, setting = main_setting(rows, TRAINING_SET)
-    rows = rows.assign(cell_id=rows["cell_id"].where(rows["cell_id"].notna(), rows["run_id"]))
+    rows = rows.assign(cell_id=design_cells(rows))
     cells = _chosen(rows)
     shown = [rows[rows["cell_id"] == cell] for cell in cells]
     kept = pandas.concat([part[part["run_id"].isin(sorted(part["run_id"].unique())[:MOST_RUNS])] for part in shown])

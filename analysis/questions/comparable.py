@@ -1,6 +1,6 @@
 """What makes evaluations comparable: one setting, equal hold-out loss, and differences taken within a replicate.
 
-A setting is everything but the size, the clock and the replicate (seed and fold).
+A setting is everything but the size, the clock and the replicate (seed, draw, rotation and fold).
 """
 
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 SETTING = (
-    "family", "dataset", "image_size", "design", "n_unique", "n_train", "copies", "fraction", "near", "rotate",
+    "family", "dataset", "image_size", "design", "n_unique", "n_train", "copies", "fraction", "near",
     "noise_draws", "conditioning", "batch_size", "weight_decay", "ema", "blocks", "attention", "skips", "prune",
 )  # fmt: skip
-REPLICATE = ("seed", "fold_index", "fold_split")
+REPLICATE = ("seed", "draw", "rotate", "fold_index", "fold_split")  # other luck, images, copies, parts left out
 BOOTSTRAP_FROM = 10  # clusters; with fewer, resamplings repeat themselves and Student's t is the honest interval
 
 
@@ -52,7 +52,7 @@ def _word(value: object) -> str:
 
 
 def replicates(evals: "DataFrame") -> Array:
-    """A number for the replicate of each row [n]: rows of one seed and fold share their data and their noise."""
+    """A number for the replicate of each row [n]: rows of one seed, draw, rotation and fold share data and noise."""
     return evals.groupby(list(REPLICATE), dropna=False).ngroup().to_numpy()
 
 

@@ -14,6 +14,7 @@ from analysis.double_descent import predicted_threshold, verdicts
 from analysis.onsets.run_setting import config
 from analysis.replicates import REPLICATE_KEYS, without
 from analysis.summary import last_evaluations
+from analysis.words import number
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -39,9 +40,14 @@ class DescentCurve:
         return AXES[self.axis]
 
     @property
+    def fixed(self) -> dict[str, float]:
+        """What is the same along the curve, of data and size."""
+        return {name: float(self.rows[name].iloc[0]) for name in ("n_unique", "params") if name != self.axis}
+
+    @property
     def setting(self) -> str:
-        """What is the same along the curve: n_unique 512, params 40489."""
-        return ", ".join(f"{name} {self.rows[name].iloc[0]:g}" for name in ("n_unique", "params") if name != self.axis)
+        """n_unique 512, params 40 489."""
+        return ", ".join(f"{name} {number(value, 6)}" for name, value in self.fixed.items())
 
 
 def descent_curves(evals: "DataFrame", level: float, seed: int) -> list[DescentCurve]:

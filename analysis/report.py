@@ -127,7 +127,7 @@ def write_report(
             for (dataset, _), one in zip(parts, studies, strict=True)
             for found in getattr(one, name)
         ]
-        _replace(out / f"{name}.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+        _replace(out / f"{name}.json", json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     path = out / "report.html"
     _replace(path, _page(tables, [name for name, _ in parts], studies, refresh))
     return path

@@ -11,6 +11,7 @@ from analysis.pictures.scales import study_scale
 from analysis.plots import Ordered, ReportFigure, plot_rates
 from analysis.summary import StudyFit, last_evaluations, main_setting, null_rate, pooled_rates, with_exposures
 from analysis.table import Tables
+from analysis.words import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,7 +93,7 @@ def efficiency(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fig
 
 def _said_efficiency(row: Any) -> str:
     share = f"emission efficiency {row.rate:.3g} ({row.lo:.3g} to {row.hi:.3g})"
-    counts = f"{row.hits:,.0f} hits of {row.trials:,.0f} samples"
+    counts = f"{whole(row.hits)} hits of {whole(row.trials)} samples"
     return f"{said_setting(row, ('params', 'copies'))}: {share}, {counts}, {said_runs(len(row.runs))}"
 
 

@@ -13,7 +13,7 @@ from analysis.pictures.descent_plot import SHOWN, DescentPanel, plot_descents
 from analysis.pictures.points import said_runs
 from analysis.plots import Mark, ReportFigure
 from analysis.questions.interventions import changes, flat
-from analysis.words import count_label
+from analysis.words import amount, count_label, number
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -89,7 +89,7 @@ def told_apart(curves: Sequence[DescentCurve]) -> list[str]:
     configs = [flat(config(curve.rows.iloc[0].to_dict())) for curve in curves]
     varied = {key for one in configs for key in changes(configs[0], one)} - known
     said = [[f"{key.rsplit('.')[-1]} {one.get(key)}" for key in sorted(varied)[:MOST_KEYS]] for one in configs]
-    return [", ".join([_short(curve.setting), *more])[:MOST_WORDS] for curve, more in zip(curves, said, strict=True)]
+    return [", ".join([_short(curve), *more])[:MOST_WORDS] for curve, more in zip(curves, said, strict=True)]
 
 
 def _panel(curve: DescentCurve, losses: "DataFrame", title: str) -> DescentPanel:
@@ -100,11 +100,10 @@ def _panel(curve: DescentCurve, losses: "DataFrame", title: str) -> DescentPanel
     return DescentPanel(f"{title}\n{_verdict(curve)}", xlabel, losses, peak, curve.threshold)
 
 
-def _short(setting: str) -> str:
-    """n_unique 512, params 634273 -> 512 unique, 634 k parameters."""
+def _short(curve: DescentCurve) -> str:
+    """512 unique, 634 k parameters."""
     words = {"n_unique": "unique", "params": "parameters"}
-    pairs = [part.rsplit(" ", 1) for part in setting.split(", ") if part]
-    return ", ".join(f"{count_label(float(value))} {words[name]}" for name, value in pairs)
+    return ", ".join(f"{count_label(value)} {words[name]}" for name, value in curve.fixed.items())
 
 
 def _verdict(curve: DescentCurve) -> str:
@@ -116,7 +115,7 @@ def _marks(axes: Axes, curve: DescentCurve, losses: "DataFrame") -> list[Mark]:
     held = losses[losses["loss"] == "holdout_loss"]
     points = [
         Mark(axes, row.x, row.mean,
-             f"hold-out loss {row.mean:.4g}{f' ± {row.se:.2g}' if row.se > 0 else ''} at {count_label(row.x)} "
+             f"hold-out loss {row.mean:.4g}{f' ± {row.se:.2g}' if row.se > 0 else ''} at {number(row.x, 6)} "
              f"{XLABEL[curve.axis]}; n = {said_runs(row.n)}", row.runs)
         for row in held.itertuples()
     ]  # fmt: skip
@@ -124,10 +123,6 @@ def _marks(axes: Axes, curve: DescentCurve, losses: "DataFrame") -> list[Mark]:
     if verdict["peak_x"] is None:
         return points
     at = float(np.interp(np.log(verdict["peak_x"]), np.log(held["x"]), held["mean"]))
-    ends = (
-        ""
-        if verdict["peak_lo"] is None
-        else f" ({count_label(verdict['peak_lo'])} to {count_label(verdict['peak_hi'])})"
-    )
-    said = f"peak at {count_label(verdict['peak_x'])} {XLABEL[curve.axis]}{ends}; {_verdict(curve)}"
+    ends = "" if verdict["peak_lo"] is None else f" ({amount(verdict['peak_lo'])} to {amount(verdict['peak_hi'])})"
+    said = f"peak at {amount(verdict['peak_x'])} {XLABEL[curve.axis]}{ends}; {_verdict(curve)}"
     return [*points, Mark(axes, verdict["peak_x"], at, said, held.loc[(held["mean"] - at).abs().idxmin(), "runs"])]

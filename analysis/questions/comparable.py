@@ -13,6 +13,7 @@ from scipy.special import ndtri, stdtrit
 from analysis.columns import TableError, numbers
 from analysis.onsets.crossing import Status, first_crossing
 from analysis.rates import checked_counts
+from analysis.words import number
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -48,7 +49,7 @@ def settings(evals: "DataFrame") -> tuple[Array, list[str]]:
 
 def _word(value: object) -> str:
     missing = value is None or value != value
-    return "none" if missing else f"{value:g}" if isinstance(value, float) else str(value)
+    return "none" if missing else number(value, 6) if isinstance(value, float) else str(value)
 
 
 def replicates(evals: "DataFrame") -> Array:

@@ -18,7 +18,7 @@ from analysis.rates import checked_counts
 from analysis.replicates import design_cells
 from analysis.summary import holdout_minima, last_evaluations
 from analysis.table import Tables
-from analysis.words import amount, several
+from analysis.words import amount, number, several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -186,5 +186,5 @@ def level_below_middle(values: Array) -> float:
 
 
 def named(values: Mapping[str, float], defaults: Sequence[str] = ()) -> str:
-    """`params 40489 (median), copies 8`: a point in words."""
-    return ", ".join(f"{k} {v:.6g}{' (median)' if k in defaults else ''}" for k, v in values.items())
+    """`params 40 489 (median), copies 8`: a point in words."""
+    return ", ".join(f"{k} {number(v, 6)}{' (median)' if k in defaults else ''}" for k, v in values.items())

@@ -62,5 +62,5 @@ def test_curves_stand_in_order_of_axis_data_and_size():
     rows = [row | {"run_id": f"{row['params']}-{row['n_unique']}"} for row in rows]
     found = [(curve.axis, curve.setting) for curve in descent_curves(tables(rows).evals, 0.95, 0)]
     assert found == [("params", f"n_unique {n}") for n in (64, 256)] + [
-        ("images_seen", f"n_unique {n}, params {p}") for n in (64, 256) for p in (1000, 4000, 16000)
+        ("images_seen", f"n_unique {n}, params {p}\u202f000") for n in (64, 256) for p in (1, 4, 16)
     ]

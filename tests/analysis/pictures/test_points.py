@@ -113,7 +113,7 @@ def test_marks_name_runs_of_the_study_and_say_their_numbers(study, plain_figures
 def test_a_mark_says_value_interval_and_n(plain_figures):
     """32 copies, 159,697 parameters: chains 46 and 40 of 128 in the two runs; Wilson by formula."""
     (mark,) = [m for m in plain_figures["recovery_by_params"].marks
-               if m.said.startswith("159,697 parameters, copies 32") and len(m.runs) == 2]  # fmt: skip
+               if m.said.startswith("159\u202f697 parameters, copies 32") and len(m.runs) == 2]  # fmt: skip
     assert "86 of 256 chains, 2 runs" in mark.said and "recovered 33.6 % (" in mark.said
     assert mark.y == pytest.approx(86 / 256)
 

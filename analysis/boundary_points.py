@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis.boundary.cell_means import Cells, cell_means
 from analysis.boundary.redraw import Rows
+from analysis.replicates import design_cells
 from analysis.summary import duplicated_recovery
 from analysis.table import Tables
 from analysis.words import several
@@ -45,7 +46,8 @@ def boundary_points(
     features = ", ".join(sorted(map(str, counted["feature_space"].dropna().unique()))) or "not named"
     exact = int(counted[f"{column}_se"].isna().sum())
     every = rates_and_quality(counted, column)
-    cell = counted["cell_id"].where(counted["cell_id"].notna(), counted["run_id"]).astype(str)
+    counted = counted.assign(cell_id=design_cells(counted))
+    cell = counted["cell_id"]
     groups: Sequence[Array] = [np.array([k]) for k in range(len(counted))]
     points: Rows | Cells = every
     if cell.duplicated().any():

@@ -29,12 +29,14 @@ def checked_seed(seed: int) -> int:
 def answer_json(program: str, out: str | None, make: Callable[[], dict[str, Any]]) -> int:
     """Write what `make` gives to `out` (None: standard output); 0, or 2 with one line where it raises."""
     try:
-        answer = json.dumps(make(), indent=2, allow_nan=False)
+        answer = make()
         if out:
             Path(out).parent.mkdir(parents=True, exist_ok=True)
-            Path(out).write_text(answer + "\n")
+            text = json.dumps(answer, indent=2, allow_nan=False, ensure_ascii=False)
+            Path(out).write_text(text + "\n", encoding="utf-8")
         else:
-            print(answer)
+            plain = (sys.stdout.encoding or "ascii").lower() != "utf-8"  # the gap in 40 489 as it reads, where it can
+            print(json.dumps(answer, indent=2, allow_nan=False, ensure_ascii=plain))
     except (ValueError, OSError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2

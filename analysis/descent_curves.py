@@ -12,15 +12,17 @@ import numpy as np
 
 from analysis.double_descent import predicted_threshold, verdicts
 from analysis.onsets.run_setting import config
+from analysis.replicates import REPLICATE_KEYS, without
 from analysis.summary import last_evaluations
+from analysis.words import number
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 AXES = {"params": "model-wise", "n_unique": "sample-wise", "images_seen": "epoch-wise"}
 FIXED = ("family", "n_unique", "params", "design", "copies", "noise_draws", "conditioning", "images_seen")
-OF_AXIS = {"params": {"model": ("width", "params")}, "n_unique": {"data": ("n_unique", "n_train")}, "images_seen": {}}
-OF_REPLICATE = {"data": ("draw", "fold"), "train": ("images", "epochs"), "evaluate": ("at",)}  # and the seed
+OF_AXIS = {"params": ("model.width", "model.params"), "n_unique": ("data.n_unique", "data.n_train"), "images_seen": ()}
+NOT_OF_CURVE = (*REPLICATE_KEYS, "train.images", "train.epochs", "evaluate.at")  # of one length: FIXED says which
 FEWEST_X = 3  # fewer points are no curve: no verdict
 
 
@@ -38,9 +40,14 @@ class DescentCurve:
         return AXES[self.axis]
 
     @property
+    def fixed(self) -> dict[str, float]:
+        """What is the same along the curve, of data and size."""
+        return {name: float(self.rows[name].iloc[0]) for name in ("n_unique", "params") if name != self.axis}
+
+    @property
     def setting(self) -> str:
-        """What is the same along the curve: n_unique 512, params 40489."""
-        return ", ".join(f"{name} {self.rows[name].iloc[0]:g}" for name in ("n_unique", "params") if name != self.axis)
+        """n_unique 512, params 40 489."""
+        return ", ".join(f"{name} {number(value, 6)}" for name, value in self.fixed.items())
 
 
 def descent_curves(evals: "DataFrame", level: float, seed: int) -> list[DescentCurve]:
@@ -65,11 +72,7 @@ def descent_curves(evals: "DataFrame", level: float, seed: int) -> list[DescentC
 
 def _setting(row: dict[str, Any], axis: str) -> str:
     """What the points of one curve share: all of the configuration but the axis and what replicates differ in."""
-    found = config(row)
-    found.pop("seed", None)
-    for names in (OF_AXIS[axis], OF_REPLICATE):
-        for section, keys in names.items():
-            found[section] = {key: value for key, value in found.get(section, {}).items() if key not in keys}
+    found = without(config(row), (*OF_AXIS[axis], *NOT_OF_CURVE))
     return json.dumps([found, [str(row[name]) for name in FIXED if name != axis]], sort_keys=True)
 
 

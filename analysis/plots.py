@@ -31,6 +31,7 @@ MARKERS = "osD^vP<>Xp*h"
 # eight values differ by 9 CIELAB units at least, for red- and green-blind readers too; cividis is grey in most of it.
 DARKEST, PALEST = 0.08, 0.68
 SIZE = (5.0, 3.7)  # inches: two beside each other on a desk, one on a phone
+LABEL_ROOM = 0.16  # of the axis: a label such as 40.5 k on a single figure
 
 
 @dataclass(frozen=True)
@@ -183,12 +184,13 @@ def sideways(rates: "DataFrame", x: str, line: str) -> dict[float, float]:
 
 
 def _log_axis(axes: Axes, values: "DataFrame") -> None:
-    """A log axis labelled at the measured values where they are few."""
+    """A log axis labelled at the measured values where they are few, as far as the labels have room."""
     axes.set_xscale("log")
     ticks = sorted(set(values))
     if len(ticks) <= 8:
-        axes.set_xticks(ticks, [count_label(tick) for tick in ticks])
-        axes.set_xticks([], minor=True)
+        shown = ticks_apart(ticks, LABEL_ROOM)
+        axes.set_xticks(shown, [count_label(tick) for tick in shown])
+        axes.set_xticks([tick for tick in ticks if tick not in shown], minor=True, labels=[])
         axes.tick_params(axis="x", labelsize=8)
 
 

@@ -131,7 +131,7 @@ def write_report(
             for part, one in zip(parts, studies, strict=True)
             for found in getattr(one, name)
         ]
-        _replace(out / f"{name}.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+        _replace(out / f"{name}.json", json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
     path = out / "report.html"
     _replace(path, _page(tables, [part.name for part in parts], studies, refresh))
     return path

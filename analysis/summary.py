@@ -15,7 +15,7 @@ from analysis.fitting.uncertainty import bootstrap
 from analysis.laws import law
 from analysis.rates import effective_trials, wilson
 from analysis.table import Tables
-from analysis.words import several
+from analysis.words import number, several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -54,17 +54,37 @@ def pooled_rates(
     return pooled.assign(rate=share, lo=found.lo, hi=found.hi).drop(columns="effective")
 
 
-def main_setting(rows: "DataFrame", keys: Sequence[str] = SETTING) -> tuple["DataFrame", str]:
-    """The rows of the setting with most of them, and in words which it is where there are others."""
+def main_setting(
+    rows: "DataFrame", keys: Sequence[str] = SETTING, counts: tuple[str, str] = ("n_memorized", "n_generated")
+) -> tuple["DataFrame", str]:
+    """The rows of the setting with most of them, and in words which it is where there are others.
+
+    Of settings with equally many rows the one that tells most of the response: whose rate, hits over trials named by
+    `counts`, has the largest standard deviation over its cells; where no rate tells, the largest training set.
+    """
     groups = rows.groupby(list(keys), dropna=False)
     if groups.ngroups < 2:
         return rows, ""
-    sizes = groups.size()
-    largest = int(np.flatnonzero(sizes.to_numpy() == sizes.max())[-1])  # of equals, the largest training set
-    named = [
-        f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in zip(keys, sizes.index[largest], strict=True)
-    ]
-    return rows[groups.ngroup() == largest], f" of the setting {', '.join(named)} (one of {groups.ngroups})"
+    sizes, label = groups.size(), groups.ngroup()
+    most = np.flatnonzero(sizes.to_numpy() == sizes.max())
+    spreads = [_spread(rows[label == k], *counts) for k in most]
+    chosen = int(most[np.flatnonzero(np.equal(spreads, max(spreads)))[-1]])
+    return rows[label == chosen], f" of the setting {setting_words(keys, sizes.index[chosen])} (one of {len(sizes)})"
+
+
+def setting_words(keys: Sequence[str], values: Sequence[Any]) -> str:
+    """design spectrum, n_unique 512."""
+    said = [number(v, 6) if isinstance(v, int | float) else v for v in values]
+    return ", ".join(f"{key} {value}" for key, value in zip(keys, said, strict=True))
+
+
+def _spread(rows: "DataFrame", hits: str, trials: str) -> float:
+    """Standard deviation of the pooled rate over params and copies; 0 where nothing was counted."""
+    if not {hits, trials, "params", "copies"} <= set(rows.columns):
+        return 0.0
+    known = rows[rows[hits].notna() & (rows[trials] > 0)]
+    counts = known.groupby(["params", "copies"], dropna=False)[[hits, trials]].sum()
+    return float((counts[hits] / counts[trials]).std(ddof=0)) if len(counts) else 0.0
 
 
 def null_rate(tables: Tables, hits: str, trials: str) -> float | None:

@@ -27,7 +27,7 @@ SCALING = {
 }
 ANALYSIS = {
     0: {"columns", "words"},
-    1: {"table_files", "parts", "rates", "command", "formulas", "descent", "plots"},
+    1: {"table_files", "parts", "rates", "command", "formulas", "descent", "plots", "replicates"},
     2: {"table", "laws", "condition", "boundary", "per_image", "bits", "emission", "richness"},
     3: {"fitting", "double_descent", "pareto", "lira", "datasets"},
     4: {"fit", "onsets", "summary"},

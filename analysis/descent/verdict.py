@@ -21,7 +21,7 @@ from analysis.descent.shape import (
     second_descent,
     valley,
 )
-from analysis.words import amount, p_value
+from analysis.words import amount, number, p_value
 
 Array = np.ndarray
 FEWEST_X = 5
@@ -135,7 +135,7 @@ def _lacking(x: Array, window: Array, low: Array | None, question: Question) -> 
         if there is None or not there.any():
             return f"no x lies in the {name} {limits}: train a size there, or name another {name}"
     if window[-1]:
-        return f"the last x, {x[-1]:g}, lies in the window: nothing shows whether the curve falls after it"
+        return f"the last x, {number(x[-1], 6)}, lies in the window: nothing shows whether the curve falls after it"
     return ""
 
 

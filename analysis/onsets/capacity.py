@@ -8,19 +8,20 @@ import numpy as np
 from analysis.columns import numbers
 from analysis.onsets.crossing import Crossing, falling, generalized_from, memorized_up_to, redrawn, spread
 from analysis.onsets.run_setting import config, constant_rate, weights
+from analysis.replicates import REPLICATE_KEYS, without
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 Array = np.ndarray
 OF_SETTING = ("family", "width", "params", "design", "copies", "batch_size")
-SIZES = {"data": ("n_unique", "n_train", "fold", "draw"), "train": ("images", "epochs"), "evaluate": ("at",)}
+NOT_OF_CURVE = (*REPLICATE_KEYS, "data.n_unique", "data.n_train", "train.images", "train.epochs", "evaluate.at")
 
 
 def capacities(
     evals: "DataFrame", eps: float = 0.1, *, draws: int = 300, level: float = 0.95, rng: np.random.Generator
 ) -> "DataFrame":
-    """A row for each images_seen > 0 and configuration (but for n_unique, seed, draw, fold, length) with >= 2 sizes.
+    """A row for each images_seen > 0 and configuration (but for n_unique, replicate, length) with >= 2 sizes.
 
     Columns OF_SETTING, weights, images_seen, n_sizes, n_runs; emm and n_star with _status, _a, _b, _lo, _hi;
     `interval`: runs (redrawn within each n) where every n has two or more, else samples.
@@ -67,8 +68,5 @@ def _by_runs(n: Array, x: Array, b: Array, draws: int, rng: np.random.Generator)
 
 def _but_sizes(row: dict[str, Any]) -> str:
     """What must agree between the runs of one curve over n_unique."""
-    found = config(row)
-    found.pop("seed", None)
-    for section, names in SIZES.items():
-        found[section] = {key: value for key, value in found.get(section, {}).items() if key not in names}
+    found = without(config(row), NOT_OF_CURVE)
     return json.dumps([found, row["params"], row["copies"]], sort_keys=True)

@@ -11,6 +11,7 @@ from analysis.onset import onsets
 from analysis.onsets.crossing import Status
 from analysis.pages import words
 from analysis.rates import wilson
+from analysis.replicates import REPLICATE_KEYS, design_cells
 from analysis.summary import StudyFit, last_evaluations
 from analysis.table import Tables
 
@@ -41,7 +42,7 @@ DESIGN = ("params", "copies", "n_unique", "n_train", "duplication_rate", "images
 BY_DEFINITION = {"n_unique", "n_train", "copies"}  # what duplication_rate is made of: it says nothing of its own
 TOGETHER = 0.95  # correlation of two varied columns, over cells, from which their effects are one
 MISSED = 0.15  # distance of a fitted curve from an observed rate that is said
-POOLED_OVER = ("seed", "data.draw", "data.fold", "runtime", "evaluate")
+POOLED_OVER = (*REPLICATE_KEYS, "runtime", "evaluate")
 EXPLAINED = (
     "model.params", "model.width", "data.n_unique", "data.n_train", "train.images", "train.epochs",
     "data.duplication.design", "data.duplication.copies", "data.duplication.levels", "data.duplication.fraction",
@@ -80,7 +81,7 @@ def still_training(evals: "DataFrame") -> Iterator[str]:
     ]
     if short:
         yield (
-            f"{len(short)} of {words.counted(len(last), 'run')} did not reach the end that the configuration names "
+            f"{len(short)} of {words.several(len(last), 'run')} did not reach the end that the configuration names "
             f"(still training, stopped or failed): {_listed(short)}. Such a run is read at its last evaluation so far."
         )
 
@@ -130,18 +131,18 @@ def confounded(last: "DataFrame") -> Iterator[str]:
 
 
 def few_replicates(last: "DataFrame") -> Iterator[str]:
-    per_cell = last.groupby("cell_id")["run_id"].nunique() if last["cell_id"].notna().any() else None
+    per_cell = last.groupby(design_cells(last))["run_id"].nunique() if last["cell_id"].notna().any() else None
     if per_cell is not None and per_cell.min() < 3:
         least, most = per_cell.min(), per_cell.max()
-        few = words.counted(most, "run") if least == most else f"{least} to {words.counted(most, 'run')}"
+        few = words.several(most, "run") if least == most else f"{least} to {words.several(most, 'run')}"
         yield (
-            f"Cells have {few} (seeds, folds), where 3 or more are wanted: how much runs of one cell differ is hardly "
-            f"known, and the interval of a single cell describes mostly its samples."
+            f"Cells have {few} (seeds, draws, rotations, folds), where 3 or more are wanted: how much runs of one "
+            f"cell differ is hardly known, and the interval of a single cell describes mostly its samples."
         )
     draws = last["draw"].dropna().nunique()
     if draws and draws < 3:
         yield (
-            f"Only {words.counted(draws, 'draw')} of the images: how hard an image is to learn is mixed up with how "
+            f"Only {words.several(draws, 'draw')} of the images: how hard an image is to learn is mixed up with how "
             f"many copies it has."
         )
 
@@ -178,7 +179,8 @@ def _missed(found: StudyFit) -> Iterator[str]:
     worst = int(np.argmax(beyond))
     if beyond[worst] > MISSED:
         where = ", ".join(
-            f"{name} {value:g}" for name, value in zip(found.result.law.variables, places[worst], strict=True)
+            f"{name} {words.number(value, 6)}"
+            for name, value in zip(found.result.law.variables, places[worst], strict=True)
         )
         yield (
             f"{found.title}: poor fit at {where}: {words.percent(observed[worst])} observed, "
@@ -213,7 +215,7 @@ def censored(evals: "DataFrame", rng: np.random.Generator) -> Iterator[str]:
         said = [f"{late} had not begun to memorize at the last evaluation"] if late else []
         said += [f"{early} memorized at the first evaluation already"] if early else []
         yield (
-            f"Censored: of {words.counted(len(found), 'run')} {' and '.join(said)}; such onsets are bounds, and enter "
+            f"Censored: of {words.several(len(found), 'run')} {' and '.join(said)}; such onsets are bounds, and enter "
             f"fits as bounds."
         )
 

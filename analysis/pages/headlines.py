@@ -20,12 +20,12 @@ VARIABLES = {
     "exposures": "the exposures of the image behind an average training draw",
     "n_unique": "the number of unique images",
 }
-BOUNDARY = {  # question: what its answer says; the first that these data answer is told
+BOUNDARY = {  # question: what its answer says of the whole number; the first that these data answer is told
     "max_copies": "up to {value} copies keep an image's recovery below 1 %",
     "max_params": "up to {value} parameters the memorized share stays below 1 %",
     "min_unique": "from {value} unique images on the memorized share is below 1 %",
 }
-PLACE = re.compile(r"at (?!most|least)\w+ [-\d.e+]+ ")  # where on the surface an answer holds: at params 40489 (median)
+PLACE = re.compile(r"at (?!most|least)\w+ [-\d.e+\u202f]+ ")  # where on the surface an answer holds
 AXES = {"params": "size", "n_unique": "unique images", "images_seen": "training time"}
 
 
@@ -110,15 +110,16 @@ def boundary(answers: Sequence[Mapping[str, Any]], level: float) -> str:
     for name, said in BOUNDARY.items():
         answer = known.get(name)
         if answer is not None and answer["answerable"]:
-            value = f"{words.number(answer['value'])} ({words.limits(answer['lo'], answer['hi'])})"
+            value = words.safe_whole(answer["value"], at_most=name.startswith("max"))
             outside = " This lies outside the data." if answer["extrapolated"] else ""
-            sure = "" if answer["lo"] is answer["hi"] is None else f" ({100 * level:g} % interval)"
+            ends = f" ({100 * level:g} % interval of the limit: {words.limits(answer['lo'], answer['hi'])})"
+            sure = "" if answer["lo"] is answer["hi"] is None else ends
             return f"By the fitted surface {said.format(value=value)}{place(answer)}{sure}.{outside}"
     return "Where memorization vanishes cannot be told from these runs; the reasons stand under “Questions”."
 
 
 def place(answer: Mapping[str, Any]) -> str:
-    """Where on the surface an answer holds, by its `why`: ", at params 40489 (median)"; empty where it says none."""
+    """Where on the surface an answer holds, by its `why`: ", at params 40 489 (median)"; empty where it says none."""
     return next((f", {part}" for part in str(answer["why"]).split("; ") if PLACE.match(part)), "")
 
 
@@ -141,7 +142,7 @@ def descent(verdicts: Sequence[Mapping[str, Any]]) -> str:
             f"not to be told in {cannot}" if cannot else "",
         ]
         told = ", ".join(count for count in counts if count)
-        parts.append(f"along {name}, of {words.counted(len(found), 'curve')}, {told}")
+        parts.append(f"along {name}, of {words.several(len(found), 'curve')}, {told}")
     return f"In hold-out loss {'; '.join(parts)}."
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from analysis.ask import asked
 from analysis.pages import page, words
 from analysis.questions.answer import Answer
+from analysis.questions.inverse import INVERSES
 from analysis.table import Tables
 
 ASKED: Mapping[str, str] = {
@@ -37,5 +38,8 @@ def question_table(tables: Tables, level: float, draws: int, seed: int) -> tuple
 def _value(answer: Answer) -> str:
     if not answer.answerable:
         return "cannot tell"
-    said = f"{words.number(answer.value)} ({words.limits(answer.lo, answer.hi)})"
+    ends = words.limits(answer.lo, answer.hi)
+    said = f"{words.number(answer.value)} ({ends})"
+    if answer.question in INVERSES and answer.value is not None:  # of a limit, the last whole number on its safe side
+        said = f"{words.safe_whole(answer.value, at_most=INVERSES[answer.question].rising)} (the limit: {ends})"
     return f"{said}, extrapolated" if answer.extrapolated else said

@@ -62,12 +62,14 @@ def _limit(answer: Mapping[str, Any] | None, bound: str, unit: str, careful: str
         told = "" if answer is None else str(answer["why"]).removeprefix("not answerable from these data: ")
         reason = f": {told.split('; ')[0]}" if told else ""  # all of it stands in the table of questions
         return f"To keep memorization below 1 % by {unit}: cannot tell{reason}."
-    safe = words.number(answer[careful]) if answer[careful] is not None else None
+    at_most = careful == "lo"
+    end = answer[careful]
+    safe = words.safe_whole(end, at_most=at_most) if end is not None and end >= 1 else None
     outside = "; this lies outside the data" if answer["extrapolated"] else ""
     advice = f"; {bound} {safe} to be on the safe side" if safe else "; no safe value within these data"
     return (
-        f"To keep memorization below 1 %: {bound} {words.number(answer['value'])} {unit} "
-        f"({words.limits(answer['lo'], answer['hi'])}){place(answer)}{advice}{outside}."
+        f"To keep memorization below 1 %: {bound} {words.safe_whole(answer['value'], at_most=at_most)} {unit} "
+        f"(the limit: {words.limits(answer['lo'], answer['hi'])}){place(answer)}{advice}{outside}."
     )
 
 

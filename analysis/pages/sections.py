@@ -46,7 +46,7 @@ def fit_table(fits: Sequence[StudyFit], level: float) -> page.Html:
         ]
         by_run = f"intervals by run, {result.bootstrap['draws']} draws"
         resampled = f", {by_run if result.draws is not None else 'profile intervals'}"
-        at = "; ".join(f"{name} = {value:g}" for name, value in fit.fixed_at.items())
+        at = "; ".join(f"{name} = {words.number(value, 6)}" for name, value in fit.fixed_at.items())
         parts += [
             page.paragraph(
                 page.Html(

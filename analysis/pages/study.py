@@ -129,12 +129,12 @@ def facts(tables: Tables) -> str:
     """What was run, in one line; what the rows do not say is left out."""
     last = last_evaluations(tables.evals)
     sources = ", ".join(sorted(map(str, last["dataset"].dropna().unique()))) or "unnamed data"
-    runs_said, cells = words.counted(last["run_id"].nunique(), "run"), last["cell_id"].nunique()
-    said = [f"{runs_said} in {words.counted(cells, 'cell')} on {sources}" if cells else f"{runs_said} on {sources}"]
-    said.append(words.counted(len(tables.evals), "evaluation"))
+    runs_said, cells = words.several(last["run_id"].nunique(), "run"), last["cell_id"].nunique()
+    said = [f"{runs_said} in {words.several(cells, 'cell')} on {sources}" if cells else f"{runs_said} on {sources}"]
+    said.append(words.several(len(tables.evals), "evaluation"))
     known = set(last.columns[last.notna().any()])
     said += [f"{_range(last[name])} {what}" for name, what in DESIGN.items() if name in known]
-    said += [f"up to {words.counted(last[name].max(), *what)}" for name, what in MOST.items() if name in known]
+    said += [f"up to {words.several(last[name].max(), *what)}" for name, what in MOST.items() if name in known]
     return ", ".join(said)
 
 

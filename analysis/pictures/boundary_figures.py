@@ -21,7 +21,7 @@ from analysis.plots import Mark, Ordered, ReportFigure
 from analysis.rates import wilson
 from analysis.summary import last_evaluations
 from analysis.table import Tables
-from analysis.words import count_label
+from analysis.words import amount, number
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -46,7 +46,7 @@ def boundaries(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fig
         )
     common = _common(tables.evals)
     if common is not None:
-        when = f"after {count_label(common[0])} images seen"
+        when = f"after {amount(common[0])} images seen"
         asked.insert(1, ("boundary_holdout_common", "holdout_loss", when, common[1]))
     out = []
     for name, column, when, rows in asked:
@@ -177,7 +177,7 @@ def _knee_words(found: Boundary, points: "DataFrame", quality: str) -> str:
     at = points.iloc[found.knee]
     sure = f" (in {100 * found.knee_membership:.0f} % of draws)" if found.knee_membership is not None else ""
     return (
-        f"Knee{sure}: {count_label(at['params'])} parameters, {quality} {at['x']:.3g}, {100 * at['y']:.3g} %, "
+        f"Knee{sure}: {number(at['params'], 6)} parameters, {quality} {at['x']:.3g}, {100 * at['y']:.3g} %, "
         f"run {at['runs'][0]}{' and others' if len(at['runs']) > 1 else ''}."
     )
 
@@ -196,6 +196,6 @@ def _mark(axes: Axes, row: Any, column: str, way: str, knee: bool) -> Mark:
     said = (
         f"{SHORT[column]} {row.x:.4g} ({row.x_lo:.4g} to {row.x_hi:.4g}), rate {100 * row.y:.3g} % "
         f"({100 * row.y_lo:.3g} to {100 * row.y_hi:.3g} %){sure}{', the knee' if knee else ''}; "
-        f"{count_label(row.params)} parameters; n = {said_runs(len(row.runs))}{way}"
+        f"{number(row.params, 6)} parameters; n = {said_runs(len(row.runs))}{way}"
     )
     return Mark(axes, row.x, row.y, said, row.runs)

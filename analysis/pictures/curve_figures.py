@@ -9,13 +9,23 @@ from analysis.pictures import held_out_marks
 from analysis.pictures.points import Points, rate_points, said_runs, said_setting, said_share, with_runs
 from analysis.pictures.scales import study_scale
 from analysis.plots import Ordered, ReportFigure, plot_rates
-from analysis.summary import StudyFit, last_evaluations, main_setting, null_rate, pooled_rates, with_exposures
+from analysis.summary import (
+    StudyFit,
+    last_evaluations,
+    main_setting,
+    null_rate,
+    pooled_rates,
+    setting_words,
+    with_exposures,
+)
 from analysis.table import Tables
+from analysis.words import number, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+COMPARED = ("design", "n_unique", "images_seen")  # the same for all cells of one figure
 Fits = dict[str, StudyFit]
 Figures = list[ReportFigure] | str  # the figures, or in words why there is none
 
@@ -26,7 +36,7 @@ def recovery(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figur
     rows = rows[rows["n_basin_recovered"].notna() & (rows["n_basin"] > 0)]
     if rows.empty:
         return "No figure of recovery by stratum: no run has basin chains by stratum."
-    rows, setting = main_setting(rows)
+    rows, setting = main_setting(rows, counts=("n_basin_recovered", "n_basin"))
     rows = _counts(rows, "n_basin_recovered", "n_basin")
     found = fits.get("recovery")
     by = ("params", "copies")
@@ -69,7 +79,7 @@ def efficiency(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fig
     rows = rows[rows[needed].notna().all(axis=1) & (rows["n_images"] > 0) & (rows["n_generated"] > 0)]
     if rows.empty or rows["copies"].nunique() < 2:
         return "No figure of emission efficiency: it takes hits by stratum at two or more numbers of copies."
-    rows, setting = main_setting(rows)
+    rows, setting = main_setting(rows, counts=("n_hits", "n_generated"))
     rows = rows.assign(share=rows["n_images"] * rows["copies"] / rows["n_train"])
     by = ("params", "copies")
     rates = with_runs(pooled_rates(rows, by, "n_hits", "n_generated", level=level), rows, by)
@@ -92,7 +102,7 @@ def efficiency(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fig
 
 def _said_efficiency(row: Any) -> str:
     share = f"emission efficiency {row.rate:.3g} ({row.lo:.3g} to {row.hi:.3g})"
-    counts = f"{row.hits:,.0f} hits of {row.trials:,.0f} samples"
+    counts = f"{whole(row.hits)} hits of {whole(row.trials)} samples"
     return f"{said_setting(row, ('params', 'copies'))}: {share}, {counts}, {said_runs(len(row.runs))}"
 
 
@@ -101,8 +111,9 @@ def memorized(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figu
     rows = counted(tables)
     if rows.empty:
         return "No figure of memorized samples: no run counts them."
+    rows, setting = main_setting(rows, COMPARED)
     if rows["params"].nunique() < 2:
-        return "No figure of memorized samples against parameters: all runs have one size."
+        return f"No figure of memorized samples against parameters: all runs{setting} have one size."
     found = fits.get("memorized")
     c, line = overdispersion(found), "copies" if (rows["copies"] > 0).all() else "params"
     by = tuple(dict.fromkeys(("params", line)))
@@ -125,7 +136,7 @@ def memorized(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figu
     caption = (
         f"Share of generated samples that are copies (gap ratio below 1/3) against model size, by the largest "
         f"number of copies. "
-        f"Dotted: the same test against held-out images. n = {rows['run_id'].nunique()} runs."
+        f"Dotted: the same test against held-out images. n = {rows['run_id'].nunique()} runs{setting}."
         + (f" The fitted curve holds {', '.join(fixed)} at each line's median." if fixed else "")
         + held_out_marks.sentence(found, held, "runs", level)
     )
@@ -134,12 +145,17 @@ def memorized(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figu
 
 
 def duplication(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
-    """n_memorized / n_generated of the cells against duplication_rate, lines by params."""
-    rows = counted(tables)
-    rows = rows[rows["duplication_rate"].notna()]
-    if rows["duplication_rate"].nunique() < 2:
-        values = f"only {rows['duplication_rate'].iloc[0]:.3g}" if len(rows) else "none"
-        return f"No figure against duplication_rate: it takes two or more values, the runs have {values}."
+    """n_memorized / n_generated of the cells against duplication_rate at one n_unique and design, lines by params."""
+    rows = of_designs(counted(tables))
+    rates = rows.groupby(list(COMPARED), dropna=False)["duplication_rate"].transform("nunique")
+    if not (rates > 1).any():
+        most = f"at most {number(rates.max())}" if len(rows) else "none"
+        return (
+            f"No figure against duplication_rate: it takes two or more values at one number of unique images and one "
+            f"design, the runs have {most}."
+        )
+    rows, setting = main_setting(rows[rates > 1], COMPARED)
+    setting = setting or f" of the setting {setting_words(COMPARED, rows.iloc[0][list(COMPARED)].tolist())}"
     c = overdispersion(fits.get("memorized"))
     by = ("params", "duplication_rate")
     rates = pooled_rates(rows, by, "n_memorized", "n_generated", overdispersion=c, level=level)
@@ -153,8 +169,9 @@ def duplication(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fi
         said=lambda row: f"{said_setting(row, by)}: {said_share(row, 'memorized', 'samples')}",
     )  # fmt: skip
     caption = (
-        f"Share of generated samples that are copies against the duplication rate of the training set, by model size. "
-        f"Dotted: the null. n = {rows['run_id'].nunique()} runs; faint dots are single runs."
+        f"Share of generated samples that are copies against the duplication rate of the training set, by model size; "
+        f"without duplication the rate is 0. Dotted: the null. n = {rows['run_id'].nunique()} runs{setting}; faint "
+        f"dots are single runs."
     )
     alt = f"Memorized share against duplication rate; {trend(rates, 'duplication_rate')}."
     return [_figure("memorized_by_duplication", figure, caption, alt, at)]
@@ -171,6 +188,19 @@ def _held_out(
 
 def _figure(name: str, figure: "Figure", caption: str, alt: str, at: Points) -> ReportFigure:
     return ReportFigure(name, "curves", figure, caption + at.note, alt, data=at.data, marks=at.marks)
+
+
+def of_designs(rows: "DataFrame") -> "DataFrame":
+    """Rows with a duplication rate; those of rate 0 stand in every design of their n_unique, whose zero they are."""
+    import pandas
+
+    known = rows[rows["duplication_rate"].notna()]
+    plain = known[known["duplication_rate"] == 0]
+    copied = known[known["duplication_rate"] > 0]
+    designs = copied[["n_unique", "design"]].drop_duplicates()
+    zeros = plain.drop(columns="design").merge(designs, on="n_unique", how="left")
+    zeros["design"] = zeros["design"].where(zeros["design"].notna(), "none")
+    return pandas.concat([copied, zeros[known.columns]], ignore_index=True)
 
 
 def _counts(rows: "DataFrame", hits: str, trials: str) -> "DataFrame":

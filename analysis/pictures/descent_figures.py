@@ -1,19 +1,19 @@
 """The report's curves of hold-out loss along size, data and time, each with its verdict on double descent."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis.descent_curves import FEWEST_X, OF_AXIS, OF_REPLICATE, DescentCurve
+from analysis.descent_curves import FEWEST_X, NOT_OF_CURVE, OF_AXIS, DescentCurve
 from analysis.onsets.run_setting import config
 from analysis.pictures.curve_figures import Figures
 from analysis.pictures.descent_plot import SHOWN, DescentPanel, plot_descents
 from analysis.pictures.points import said_runs
 from analysis.plots import Mark, ReportFigure
 from analysis.questions.interventions import changes, flat
-from analysis.words import count_label
+from analysis.words import amount, count_label, number
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -85,12 +85,11 @@ def curve_losses(curve: DescentCurve) -> "DataFrame":
 
 def told_apart(curves: Sequence[DescentCurve]) -> list[str]:
     """Each curve's size and data, and the keys of its configuration in which it differs from the first."""
-    own: Sequence[Mapping[str, Sequence[str]]] = (*OF_AXIS.values(), OF_REPLICATE)
-    known = {f"{section}.{key}" for one in own for section, keys in one.items() for key in keys}
+    known = {*NOT_OF_CURVE, *(key for keys in OF_AXIS.values() for key in keys)}
     configs = [flat(config(curve.rows.iloc[0].to_dict())) for curve in curves]
     varied = {key for one in configs for key in changes(configs[0], one)} - known
     said = [[f"{key.rsplit('.')[-1]} {one.get(key)}" for key in sorted(varied)[:MOST_KEYS]] for one in configs]
-    return [", ".join([_short(curve.setting), *more])[:MOST_WORDS] for curve, more in zip(curves, said, strict=True)]
+    return [", ".join([_short(curve), *more])[:MOST_WORDS] for curve, more in zip(curves, said, strict=True)]
 
 
 def _panel(curve: DescentCurve, losses: "DataFrame", title: str) -> DescentPanel:
@@ -101,11 +100,10 @@ def _panel(curve: DescentCurve, losses: "DataFrame", title: str) -> DescentPanel
     return DescentPanel(f"{title}\n{_verdict(curve)}", xlabel, losses, peak, curve.threshold)
 
 
-def _short(setting: str) -> str:
-    """n_unique 512, params 634273 -> 512 unique, 634 k parameters."""
+def _short(curve: DescentCurve) -> str:
+    """512 unique, 634 k parameters."""
     words = {"n_unique": "unique", "params": "parameters"}
-    pairs = [part.rsplit(" ", 1) for part in setting.split(", ") if part]
-    return ", ".join(f"{count_label(float(value))} {words[name]}" for name, value in pairs)
+    return ", ".join(f"{count_label(value)} {words[name]}" for name, value in curve.fixed.items())
 
 
 def _verdict(curve: DescentCurve) -> str:
@@ -117,7 +115,7 @@ def _marks(axes: Axes, curve: DescentCurve, losses: "DataFrame") -> list[Mark]:
     held = losses[losses["loss"] == "holdout_loss"]
     points = [
         Mark(axes, row.x, row.mean,
-             f"hold-out loss {row.mean:.4g}{f' ± {row.se:.2g}' if row.se > 0 else ''} at {count_label(row.x)} "
+             f"hold-out loss {row.mean:.4g}{f' ± {row.se:.2g}' if row.se > 0 else ''} at {number(row.x, 6)} "
              f"{XLABEL[curve.axis]}; n = {said_runs(row.n)}", row.runs)
         for row in held.itertuples()
     ]  # fmt: skip
@@ -125,10 +123,6 @@ def _marks(axes: Axes, curve: DescentCurve, losses: "DataFrame") -> list[Mark]:
     if verdict["peak_x"] is None:
         return points
     at = float(np.interp(np.log(verdict["peak_x"]), np.log(held["x"]), held["mean"]))
-    ends = (
-        ""
-        if verdict["peak_lo"] is None
-        else f" ({count_label(verdict['peak_lo'])} to {count_label(verdict['peak_hi'])})"
-    )
-    said = f"peak at {count_label(verdict['peak_x'])} {XLABEL[curve.axis]}{ends}; {_verdict(curve)}"
+    ends = "" if verdict["peak_lo"] is None else f" ({amount(verdict['peak_lo'])} to {amount(verdict['peak_hi'])})"
+    said = f"peak at {amount(verdict['peak_x'])} {XLABEL[curve.axis]}{ends}; {_verdict(curve)}"
     return [*points, Mark(axes, verdict["peak_x"], at, said, held.loc[(held["mean"] - at).abs().idxmin(), "runs"])]

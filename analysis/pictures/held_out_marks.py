@@ -53,7 +53,7 @@ def draw(axes: Axes, held: HeldOut, rates: "DataFrame", x: str, line: Ordered) -
         arms = [part["predicted"] - part["lo"], part["hi"] - part["predicted"]]
         axes.errorbar(
             part[x] * _beside(rates, x, line.name, value), part["predicted"], yerr=np.maximum(arms, 0), fmt=MARKER,
-            markersize=5, markeredgewidth=1.2, elinewidth=0.7, color=line.color(value), alpha=0.75, zorder=2,
+            markersize=5, markeredgewidth=1.2, elinewidth=0.7, color=line.color(value), zorder=2,
         )  # fmt: skip
     low, high = axes.get_ylim()
     axes.set_ylim(low, max(high, 1.05 * float(held.settings["hi"].max())))

@@ -11,9 +11,10 @@ from analysis.pictures.instrument_agreement_plot import plot_beside_null, plot_r
 from analysis.pictures.points import said_runs
 from analysis.plots import Mark, Ordered, ReportFigure
 from analysis.rates import wilson
+from analysis.replicates import design_cells
 from analysis.summary import last_evaluations
 from analysis.table import Tables
-from analysis.words import count_label
+from analysis.words import number
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -91,7 +92,7 @@ def _rank_agreement(evals: "DataFrame", level: float) -> ReportFigure | str:
 
 def _beside_null(evals: "DataFrame", params: Ordered, level: float) -> ReportFigure | str:
     last = last_evaluations(evals)
-    last = last.assign(cell_id=last["cell_id"].where(last["cell_id"].notna(), last["run_id"]))
+    last = last.assign(cell_id=design_cells(last))
     readings = beside_null(last, level)
     if readings.empty:
         return "No figure of instruments beside their nulls: none counts successes."
@@ -102,7 +103,7 @@ def _beside_null(evals: "DataFrame", params: Ordered, level: float) -> ReportFig
              f"{WORDS.get(row.instrument, row.instrument)} {100 * row.rate:.3g} % ({100 * row.lo:.3g} to "
              f"{100 * row.hi:.3g} "
              f"%) of {row.trials:.0f}, null {_percent(row.null)}, ceiling {_percent(row.ceiling)}; "
-             f"{count_label(row.params)} parameters, cell {row.cell_id}; n = {said_runs(len(row.runs))}", row.runs)
+             f"{number(row.params, 6)} parameters, cell {row.cell_id}; n = {said_runs(len(row.runs))}", row.runs)
         for row in readings.itertuples()
     ]  # fmt: skip
     several, shown = last["cell_id"].nunique(), readings["cell_id"].nunique()

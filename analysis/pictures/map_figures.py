@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.pictures.curve_figures import Figures, Fits, counted, overdispersion
+from analysis.pictures.curve_figures import Figures, Fits, counted, of_designs, overdispersion
 from analysis.pictures.phase_lines import Box, PhaseLine, phase_line
 from analysis.pictures.points import said_runs
-from analysis.pictures.rate_map_plot import LINES, plot_rate_map, rate_words, room_for
+from analysis.pictures.rate_map_plot import LINES, RateMap, plot_rate_maps, rate_words, room_for
 from analysis.plots import Mark, Ordered, ReportFigure
-from analysis.summary import StudyFit, last_evaluations, main_setting, pooled_rates
+from analysis.summary import StudyFit, last_evaluations, main_setting, pooled_rates, setting_words
 from analysis.table import Tables
-from analysis.words import count_label
+from analysis.words import number
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Array = np.ndarray
 BEYOND = 0.3  # of the tiles' span in logarithms: how far a boundary is looked for where the cells do not hold it
 MOST_DRAWS = 200  # of the resampled laws
+MOST_PANELS = 4
+HELD = ["design", "images_seen"]  # of all panels; n_unique is that of each
 
 
 def maps(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
@@ -35,8 +37,9 @@ def maps(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
 def _recovery_map(tables: Tables, fits: Fits, level: float) -> ReportFigure | str:
     rows = last_evaluations(tables.strata)
     rows = rows[rows["n_basin_recovered"].notna() & (rows["n_basin"] > 0) & (rows["copies"] > 0)]
-    rows, setting = _one_setting(rows, "copies", ("design", "n_unique", "images_seen"), ("n_train",))
-    lacking = _lacking(rows, "copies")
+    counts = "n_basin_recovered", "n_basin"
+    parts, setting = _parts(rows, "copies", counts)
+    lacking = _lacking(parts[0], "copies")
     if lacking:
         return f"No map of recovery over size and copies: {lacking}."
     said = (
@@ -44,17 +47,17 @@ def _recovery_map(tables: Tables, fits: Fits, level: float) -> ReportFigure | st
         "of the chains come back",
         "recovered share of chains started at noised training images",
     )
-    return _map("map_recovery", rows, "copies", ("n_basin_recovered", "n_basin"), fits.get("recovery"), said, setting,
-                level, {})  # fmt: skip
+    return _map("map_recovery", parts, "copies", counts, fits.get("recovery"), said, setting, level, {})
 
 
 def _memorized_map(tables: Tables, fits: Fits, level: float) -> ReportFigure | str:
-    rows = counted(tables)
-    rows = rows[rows["duplication_rate"].notna() & (rows["duplication_rate"] < 1)]
+    rows = of_designs(counted(tables))
+    rows = rows[rows["duplication_rate"] < 1]
     # 1/(1 - rate), the mean number of copies, has a place on a log axis where the rate 0 has none.
     rows = rows.assign(mean_copies=1 / (1 - rows["duplication_rate"]))
-    rows, setting = _one_setting(rows, "mean_copies", ("design", "images_seen"), ("n_unique", "n_train"))
-    lacking = _lacking(rows, "mean_copies", "duplication rates")
+    counts = "n_memorized", "n_generated"
+    parts, setting = _parts(rows, "mean_copies", counts)
+    lacking = _lacking(parts[0], "mean_copies", "duplication rates")
     if lacking:
         return f"No map of memorized samples over size and duplication: {lacking}."
     said = (
@@ -62,17 +65,30 @@ def _memorized_map(tables: Tables, fits: Fits, level: float) -> ReportFigure | s
         "of the samples are copies",
         "memorized share of generated samples (gap ratio below 1/3)",
     )
-    ticks = {float(v): f"{1 - 1 / v:.2g}" for v in rows["mean_copies"].unique()}
-    return _map("map_memorized", rows, "mean_copies", ("n_memorized", "n_generated"), fits.get("memorized"), said,
-                setting, level, ticks)  # fmt: skip
+    ticks = {float(v): f"{1 - 1 / v:.2g}" for part in parts for v in part["mean_copies"].unique()}
+    return _map("map_memorized", parts, "mean_copies", counts, fits.get("memorized"), said, setting, level, ticks)
 
 
-def _one_setting(rows: "DataFrame", y: str, held: Sequence[str], follow: Sequence[str]) -> tuple["DataFrame", str]:
-    """The rows of the commonest setting of `held`, and of those of `follow` that do not simply follow y."""
+def _parts(rows: "DataFrame", y: str, counts: tuple[str, str]) -> tuple[list["DataFrame"], str]:
+    """The rows of each panel, and in words of which setting: the others differ from the main one in n_unique only.
+
+    One panel where no other number of unique images, or more than MOST_PANELS, fill a map of their own.
+    """
     if rows.empty:
-        return rows, ""
-    own = [k for k in follow if rows.groupby([*held, y], dropna=False)[k].nunique(dropna=False).max() > 1]
-    return main_setting(rows, (*held, *own))
+        return [rows], ""
+    keys = [*HELD, "n_unique"]
+    if rows.groupby([*keys, y], dropna=False)["n_train"].nunique(dropna=False).max() > 1:  # it does not follow from y
+        keys.append("n_train")
+    main, setting = main_setting(rows, keys, counts)
+    same = rows.groupby(HELD, dropna=False).ngroup()
+    beside = rows[same == same[main.index[0]]]
+    parts = [part for _, part in beside.groupby("n_unique") if not _lacking(part, y)]
+    if "n_train" in keys or not 2 <= len(parts) <= MOST_PANELS:
+        return [main], setting
+    held = setting_words(HELD, [main[name].iloc[0] for name in HELD])
+    sizes = [number(part["n_unique"].iloc[0], 6) for part in parts]
+    several = rows.groupby(keys, dropna=False).ngroups
+    return parts, f" of {held}, n_unique {', '.join(sizes[:-1])} and {sizes[-1]} ({len(parts)} of {several} settings)"
 
 
 def _lacking(rows: "DataFrame", y: str, words: str = "") -> str:
@@ -82,39 +98,58 @@ def _lacking(rows: "DataFrame", y: str, words: str = "") -> str:
 
 
 def _map(
-    name: str, rows: "DataFrame", y: str, counts: tuple[str, str], found: StudyFit | None, said: tuple[str, str, str],
-    setting: str, level: float, ticks: Mapping[float, str],
+    name: str, parts: Sequence["DataFrame"], y: str, counts: tuple[str, str], found: StudyFit | None,
+    said: tuple[str, str, str], setting: str, level: float, ticks: Mapping[float, str],
 ) -> ReportFigure:  # fmt: skip
+    import pandas
+
     of_y, of_rate, what = said
-    by = ["params", y]
-    cells = pooled_rates(rows, by, *counts, overdispersion=overdispersion(found), level=level)
-    runs = rows.groupby(by)["run_id"].agg(lambda ids: tuple(sorted(map(str, set(ids)))))
-    cells = cells.merge(runs.rename("runs").reset_index(), on=by).rename(columns={"params": "x", y: "y"})
-    lines, room = _boundaries(rows, y, found, level)
-    figure = plot_rate_map(cells, lines, xlabel="parameters", ylabel=of_y, ylabels=ticks or None, room=room)
-    label = {value: ticks.get(value, count_label(value)) for value in cells["y"].unique()}
-    marks = [Mark(figure.axes[0], cell.x, cell.y, _said(cell, of_rate, f"{of_y} {label[cell.y]}"), cell.runs)
-             for cell in cells.itertuples()]  # fmt: skip
-    n = cells["n_runs"]
+    panels = [_panel(part, y, counts, found, level, titled=len(parts) > 1) for part in parts]
+    figure = plot_rate_maps(panels, xlabel="parameters", ylabel=of_y, ylabels=ticks or None)
+    cells = pandas.concat([
+        panel.cells.assign(n_unique=part["n_unique"].iloc[0]) for panel, part in zip(panels, parts, strict=True)
+    ], ignore_index=True)  # fmt: skip
+    label = {value: ticks.get(value, number(value)) for value in cells["y"].unique()}
+    marks = [Mark(axes, cell.x, cell.y, _said(cell, of_rate, f"{of_y} {label[cell.y]}"), cell.runs)
+             for axes, panel in zip(figure.axes, panels, strict=False)
+             for cell in panel.cells.itertuples()]  # fmt: skip
+    n, runs = cells["n_runs"], sum(part["run_id"].nunique() for part in parts)
     per = f"n = {n.min()} a tile" if n.nunique() == 1 else f"n = {n.min()} to {n.max()} a tile"
     caption = (
-        f"{what.capitalize()}, in percent, over model size and {of_y}. {_line_words(lines, level)} White: no run. "
-        f"n = {said_runs(rows['run_id'].nunique())}{setting}, {per}."
+        f"{what.capitalize()}, in percent, over model size and {of_y}{_panel_words(parts)}. "
+        f"{_line_words([line for panel in panels for line in panel.lines], level)} White: no run. "
+        f"n = {said_runs(runs)}{setting}, {per}."
     )
     low, high = cells.loc[cells["rate"].idxmin()], cells.loc[cells["rate"].idxmax()]
-    alt = (
-        f"Map of the {what} over model size and {of_y}: from {rate_words(low.rate)} % at {count_label(low.x)} "
-        f"parameters, "
-        f"{label[low.y]}, to {rate_words(high.rate)} % at {count_label(high.x)} parameters, {label[high.y]}."
-    )
+    ends = [
+        f"{rate_words(cell.rate)} % at {number(cell.x, 6)} parameters, {label[cell.y]}"
+        + (f", {number(cell.n_unique, 6)} unique images" if len(parts) > 1 else "")
+        for cell in (low, high)
+    ]
+    alt = f"Map of the {what} over model size and {of_y}: from {ends[0]}, to {ends[1]}."
     data = cells.drop(columns="runs").rename(columns={"x": "params", "y": y}).assign(runs=cells["runs"].map(" ".join))
-    return ReportFigure(name, "maps", figure, caption, alt, data=data, marks=marks)
+    return ReportFigure(name, "maps", figure, caption, alt, wide=len(parts) > 1, data=data, marks=marks)
+
+
+def _panel(
+    part: "DataFrame", y: str, counts: tuple[str, str], found: StudyFit | None, level: float, *, titled: bool
+) -> RateMap:
+    by = ["params", y]
+    cells = pooled_rates(part, by, *counts, overdispersion=overdispersion(found), level=level)
+    runs = part.groupby(by)["run_id"].agg(lambda ids: tuple(sorted(map(str, set(ids)))))
+    cells = cells.merge(runs.rename("runs").reset_index(), on=by).rename(columns={"params": "x", y: "y"})
+    lines, room = _boundaries(part, y, found, level)
+    return RateMap(cells, lines, room, f"{number(part['n_unique'].iloc[0], 6)} unique images" if titled else "")
+
+
+def _panel_words(parts: Sequence["DataFrame"]) -> str:
+    return ", a panel for each number of unique images" if len(parts) > 1 else ""
 
 
 def _said(cell: Any, of_rate: str, at: str) -> str:
     ends = f"({rate_words(cell.lo)} to {rate_words(cell.hi)} %)"
     counted = f"{rate_words(cell.rate)} % {ends} {of_rate}: {cell.hits:.0f} of {cell.trials:.0f}"
-    return f"{counted}; {count_label(cell.x)} parameters, {at}; n = {said_runs(cell.n_runs)}"
+    return f"{counted}; {number(cell.x, 6)} parameters, {at}; n = {said_runs(cell.n_runs)}"
 
 
 def _boundaries(rows: "DataFrame", y: str, found: StudyFit | None, level: float) -> tuple[list[PhaseLine], Box]:
@@ -165,8 +200,10 @@ def _surface(rows: "DataFrame", y: str, found: StudyFit) -> tuple[Callable[..., 
 def _line_words(lines: Sequence[PhaseLine], level: float) -> str:
     if not lines:
         return "No law could be fitted, so no boundary is drawn."
-    drawn = [LINES[line.rate][1] for line in lines if line.pieces]
-    absent = [LINES[line.rate][1] for line in lines if not line.pieces]
+    rates = dict.fromkeys(line.rate for line in lines)
+    shown = {line.rate for line in lines if line.pieces}
+    drawn = [LINES[rate][1] for rate in rates if rate in shown]
+    absent = [LINES[rate][1] for rate in rates if rate not in shown]
     said = f"Lines: where the fitted law has {' and '.join(drawn)}" if drawn else ""
     if drawn and any(line.ends for line in lines):
         said += f" (dotted: {100 * level:g} % of laws fitted to resampled runs)"

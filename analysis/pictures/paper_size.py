@@ -22,6 +22,7 @@ from analysis.pictures.strip_size import LINE, PICTURE, TALLEST, is_strips, resi
 
 NARROW = 4.5  # inches: below, a legend takes too much of the width and goes below the panels
 PANEL, SHARED_PANEL = 2.0, 1.45  # inches, the narrowest panel with and without its own numbers at the left
+TILED = 2.4  # inches, the narrowest of several panels with a number in each tile
 BESIDE = 2.6  # inches, the narrowest of several panels beside which a legend stands
 
 
@@ -87,11 +88,13 @@ def _grid(panels: Sequence[Axes]) -> GridSpecBase:
 
 
 def _panels(figure: Figure) -> list[Axes] | None:
-    """The visible panels in order, where they are single cells of one grid and nothing else stands in the figure.
+    """The visible panels in order, where they are single cells of one grid; a colour bar beside several is none.
 
     Rows of unequal height are a table, whose panels belong above each other: no plain grid.
     """
-    shown = [axes for axes in figure.axes if axes.get_visible()]
+    shown = [axes for axes in figure.axes if axes.get_visible() and not _is_bar(axes)]
+    if len(shown) == 1 and len(figure.axes) > 1 and any(map(_is_bar, figure.axes)):
+        return None
     specs = [spec for axes in shown if (spec := axes.get_subplotspec()) is not None]
     if not shown or len(specs) < len(shown) or any(spec.num1 != spec.num2 for spec in specs):
         return None
@@ -100,13 +103,18 @@ def _panels(figure: Figure) -> list[Axes] | None:
     return shown if plain and not any(axes.images for axes in shown) else None
 
 
+def _is_bar(axes: Axes) -> bool:
+    return axes.get_label() == "<colorbar>"
+
+
 def _regrid(figure: Figure, panels: Sequence[Axes], width: float) -> int:
     """Put the panels into as many columns as the width allows, at most those they have; returns how many."""
     shared = all(panels[0].get_shared_y_axes().joined(panels[0], axes) for axes in panels[1:])
     grid = _grid(panels)
     if grid.nrows > 1 and grid.ncols > 1 and not shared:  # rows and columns mean something: they stay
         return grid.ncols
-    most = max(1, int(width / (SHARED_PANEL if shared else PANEL)))
+    tiled = any(map(_is_bar, figure.axes))
+    most = max(1, int(width / (TILED if tiled else SHARED_PANEL if shared else PANEL)))
     columns = min(_columns(panels), most, len(panels))
     columns = ceil(len(panels) / ceil(len(panels) / columns))  # even rows
     for axes in [axes for axes in figure.axes if not axes.get_visible()]:

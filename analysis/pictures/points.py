@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from analysis.plots import Mark, Ordered, curve_grid, sideways
 from analysis.rates import wilson
+from analysis.words import number, whole
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 MOST_MARKS = 1500  # of a figure: more are neither told apart by a finger nor light on a page
 NULL = "null_rate"  # a csv's "null" is read as a missing value
 SAID = {
-    "params": "{:,.0f} parameters",
-    "copies": "copies {:g}",
-    "n_unique": "{:,.0f} unique images",
-    "duplication_rate": "duplication rate {:.3g}",
-    "images_seen": "{:,.0f} images seen",
+    "params": "{} parameters",
+    "copies": "copies {}",
+    "n_unique": "{} unique images",
+    "duplication_rate": "duplication rate {}",
+    "images_seen": "{} images seen",
 }
 
 
@@ -65,14 +66,15 @@ def marks_of(axes: Axes, part: "DataFrame", x: "Series", y: "Series", said: Call
 
 
 def said_setting(row: Any, names: Sequence[str]) -> str:
-    """40,489 parameters, copies 8."""
-    return ", ".join(SAID.get(name, name + " {:g}").format(getattr(row, name)) for name in names)
+    """40 489 parameters, copies 8."""
+    values = {name: number(getattr(row, name), 3 if name == "duplication_rate" else 6) for name in names}
+    return ", ".join(SAID.get(name, name + " {}").format(value) for name, value in values.items())
 
 
 def said_share(row: Any, what: str, unit: str) -> str:
-    """recovered 12.3 % (10.1 to 14.9 %), 123 of 1,000 chains, 2 runs."""
+    """recovered 12.3 % (10.1 to 14.9 %), 123 of 1 000 chains, 2 runs."""
     share = f"{what} {100 * row.rate:.3g} % ({100 * row.lo:.3g} to {100 * row.hi:.3g} %)"
-    return f"{share}, {row.hits:,.0f} of {row.trials:,.0f} {unit}, {said_runs(len(row.runs))}"
+    return f"{share}, {whole(row.hits)} of {whole(row.trials)} {unit}, {said_runs(len(row.runs))}"
 
 
 def said_runs(count: int) -> str:

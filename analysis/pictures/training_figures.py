@@ -11,9 +11,10 @@ from analysis.pictures.curve_figures import Figures, Fits, overdispersion
 from analysis.pictures.points import said_runs
 from analysis.pictures.training_plot import ONSETS, places, plot_training, title_of
 from analysis.plots import Mark, Ordered, ReportFigure
+from analysis.replicates import design_cells
 from analysis.summary import main_setting, pooled_rates
 from analysis.table import Tables
-from analysis.words import count_label
+from analysis.words import amount
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -33,7 +34,7 @@ def training(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figur
     if rows.empty:
         return "No figure of onsets: it takes runs with two or more evaluations of memorized counts and hold-out loss."
     rows, setting = main_setting(rows, TRAINING_SET)
-    rows = rows.assign(cell_id=rows["cell_id"].where(rows["cell_id"].notna(), rows["run_id"]))
+    rows = rows.assign(cell_id=design_cells(rows))
     cells = _chosen(rows)
     shown = [rows[rows["cell_id"] == cell] for cell in cells]
     kept = pandas.concat([part[part["run_id"].isin(sorted(part["run_id"].unique())[:MOST_RUNS])] for part in shown])
@@ -115,10 +116,10 @@ def _strip(found: "DataFrame") -> "DataFrame":
 def onset_words(at: float, lo: float, hi: float) -> str:
     """at 12 k images seen (10 k to 15 k), or not before, or not after, where it is open to a side."""
     if np.isfinite(at):
-        end = count_label(hi) if np.isfinite(hi) else "no limit"
-        return f"at {count_label(at)} images seen ({count_label(lo)} to {end})"
+        end = amount(hi) if np.isfinite(hi) else "no limit"
+        return f"at {amount(at)} images seen ({amount(lo)} to {end})"
     early = np.isfinite(hi)
-    return f"before {count_label(hi)} images seen" if early else f"not up to {count_label(lo)} images seen"
+    return f"before {amount(hi)} images seen" if early else f"not up to {amount(lo)} images seen"
 
 
 def _marks(axes: list[Any], k: int, columns: int, curve: "DataFrame", strip: "DataFrame") -> list[Mark]:
@@ -129,7 +130,7 @@ def _marks(axes: list[Any], k: int, columns: int, curve: "DataFrame", strip: "Da
         value = [f"{100 * v:.3g} %" if share else f"{v:.4g}" for v in (row.mean, row.lo, row.hi)]
         said = (
             f"{'memorized share' if share else 'hold-out loss'} {value[0]} ({value[1]} to {value[2]}) at "
-            f"{count_label(row.images_seen)} images seen; n = {said_runs(len(row.runs))}"
+            f"{amount(row.images_seen)} images seen; n = {said_runs(len(row.runs))}"
         )
         found.append(Mark(axes[k if share else columns + k], row.images_seen, row.mean, said, row.runs))
     low, high = axes[2 * columns + k].get_xlim()
@@ -149,7 +150,7 @@ def _medians(strip: "DataFrame") -> str:
         part = strip[strip["onset"] == onset]
         known = part["at"].dropna()
         early = int((part["at"].isna() & np.isfinite(part["hi"])).sum())
-        words = [f"at {count_label(known.median())} images seen (median of {said_runs(len(known))})"] * (len(known) > 0)
+        words = [f"at {amount(known.median())} images seen (median of {said_runs(len(known))})"] * (len(known) > 0)
         words += [f"before the first evaluation in {early}"] * (early > 0)
         late = len(part) - len(known) - early
         words += [f"not up to the end in {late}"] * (late > 0)

@@ -13,7 +13,7 @@ from analysis.questions.answer import Answer, CannotTell, not_answerable, senten
 from analysis.questions.observations import check_point, named, observations
 from analysis.questions.surface import FEWEST_RUNS, stretched, usable_variables
 from analysis.table import Tables
-from analysis.words import percent, several
+from analysis.words import percent, several, whole
 
 Array = np.ndarray
 UNIT = "change of ln n_extracted per unit of ln params"
@@ -39,7 +39,7 @@ def absolute_vs_fraction(
                 raise CannotTell(f"{name} was not recorded")
             keep &= np.isclose(observed.x[name], value, rtol=1e-9)
         budget, several_budgets = _budget(observed.trials[keep], at)
-        notes.append(f"only runs with {budget:g} samples: n_extracted grows with their number" * several_budgets)
+        notes.append(f"only runs with {whole(budget)} samples: n_extracted grows with their number" * several_budgets)
         keep &= observed.trials == budget
         if keep.sum() < FEWEST_RUNS:
             there = f"{several(keep.sum(), 'run')} at {named(at) or 'this setting'}"
@@ -64,7 +64,7 @@ def absolute_vs_fraction(
         _verdict(rows), f"{others} held fixed" if others else "nothing else varies",
         f"the mean share memorized is {percent(share.sum() / (budget * len(share)))}: near 100 % a slope must flatten"
         if share.sum() > NEARLY_ALL * budget * len(share) else "",
-        f"n_extracted depends on the {budget:g} samples drawn and is bounded by n_unique",
+        f"n_extracted depends on the {whole(budget)} samples drawn and is bounded by n_unique",
         f"{several(len(amount), 'run')}, interval by resampling each {observed.cluster[1]} ({groups})", *notes,
     )  # fmt: skip
     return Answer("absolute_vs_fraction", True, float(rows[0]["value"]), rows[0]["lo"], rows[0]["hi"], level, UNIT,

@@ -1,6 +1,6 @@
 """What makes evaluations comparable: one setting, equal hold-out loss, and differences taken within a replicate.
 
-A setting is everything but the size, the clock and the replicate (seed and fold).
+A setting is everything but the size, the clock and the replicate (seed, draw, rotation and fold).
 """
 
 from collections.abc import Mapping
@@ -12,17 +12,19 @@ from scipy.special import ndtri, stdtrit
 
 from analysis.columns import TableError, numbers
 from analysis.onsets.crossing import Status, first_crossing
+from analysis.onsets.run_setting import width_rule
 from analysis.rates import checked_counts
+from analysis.words import number
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 Array = np.ndarray
 SETTING = (
-    "family", "dataset", "image_size", "design", "n_unique", "n_train", "copies", "fraction", "near", "rotate",
-    "noise_draws", "conditioning", "batch_size", "weight_decay", "ema", "blocks", "attention", "skips", "prune",
+    "family", "dataset", "image_size", "design", "n_unique", "n_train", "copies", "fraction", "near",
+    "noise_draws", "conditioning", "batch_size", "lr", "weight_decay", "ema", "blocks", "attention", "skips", "prune",
 )  # fmt: skip
-REPLICATE = ("seed", "fold_index", "fold_split")
+REPLICATE = ("seed", "draw", "rotate", "fold_index", "fold_split")  # other luck, images, copies, parts left out
 BOOTSTRAP_FROM = 10  # clusters; with fewer, resamplings repeat themselves and Student's t is the honest interval
 
 
@@ -40,6 +42,8 @@ def rows_at(evals: "DataFrame", at: Mapping[str, float]) -> "DataFrame":
 
 def settings(evals: "DataFrame") -> tuple[Array, list[str]]:
     """A number for the setting of each row [n], and for each number in words what tells the settings apart."""
+    # The rule of the rate, not the rate: that differs with the width. Without a configuration it cannot be told.
+    evals = evals.assign(lr=width_rule(evals).where(evals["config"].notna(), None))
     label = evals.groupby(list(SETTING), dropna=False).ngroup().to_numpy()
     first = evals[list(SETTING)].iloc[np.unique(label, return_index=True)[1]]
     varying = [name for name in SETTING if first[name].nunique(dropna=False) > 1]
@@ -48,11 +52,11 @@ def settings(evals: "DataFrame") -> tuple[Array, list[str]]:
 
 def _word(value: object) -> str:
     missing = value is None or value != value
-    return "none" if missing else f"{value:g}" if isinstance(value, float) else str(value)
+    return "none" if missing else number(value, 6) if isinstance(value, float) else str(value)
 
 
 def replicates(evals: "DataFrame") -> Array:
-    """A number for the replicate of each row [n]: rows of one seed and fold share their data and their noise."""
+    """A number for the replicate of each row [n]: rows of one seed, draw, rotation and fold share data and noise."""
     return evals.groupby(list(REPLICATE), dropna=False).ngroup().to_numpy()
 
 

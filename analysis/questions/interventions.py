@@ -1,7 +1,8 @@
 """Interventions at equal quality (measures.md 3.6): what does a change to a memorizing cell win, at what cost?
 
-Base and changed runs are paired by replicate (seed and fold) and read at the same images_seen. The base is the
-configuration from which most others differ in one key; early stopping is the base's own row at its hold-out minimum.
+Base and changed runs are paired by replicate (seed, draw, rotation and fold) and read at the same images_seen. The base
+is the configuration from which most others differ in one key; early stopping is the base's own row at its hold-out
+minimum.
 """
 
 import json
@@ -14,6 +15,7 @@ from analysis.boundary.front import front
 from analysis.questions.answer import Answer, not_answerable, plain, sentences
 from analysis.questions.comparable import Mean, clustered_mean, logit_rate, replicates, rows_at
 from analysis.questions.matched import Curve, curves, pair
+from analysis.replicates import REPLICATE_KEYS
 from analysis.summary import holdout_minima
 from analysis.table import Tables
 from analysis.words import several
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 UNIT = "logit of the memorized fraction, base minus changed, of the first in rank"
-NOT_A_CHANGE = ("seed", "data.fold", "evaluate.at")  # replicates of a cell, and when it is looked at
+NOT_A_CHANGE = (*REPLICATE_KEYS, "evaluate.at")  # replicates, and when they are looked at
 EFFECTS = (
     "benefit", "cost_holdout_loss", "cost_kid", "benefit_single", "benefit_duplicated", "benefit_equal_loss"
 )  # fmt: skip

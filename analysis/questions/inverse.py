@@ -17,7 +17,7 @@ from analysis.questions.luck import attenuation, run_luck
 from analysis.questions.observations import check_point, named, observations
 from analysis.questions.surface import Competitor, Surface, logit_at, straight, stretched, surface
 from analysis.table import Tables
-from analysis.words import amount
+from analysis.words import amount, safe_whole
 
 Array = np.ndarray
 NEW_RUNS = 0.9
@@ -97,7 +97,7 @@ def crossing_answer(
     beyond = found.outside(asked.variable, value)
     known = observed.x[asked.variable]
     why = sentences(
-        asked.limit.format(_whole(value, asked.rising), f"{100 * rate:g} %")
+        asked.limit.format(safe_whole(value, at_most=asked.rising), f"{100 * rate:g} %")
         + f" ({100 * level:g} % interval {amount(lo)} to {amount(hi)})",
         f"the lower end lies below {asked.least:g}: {asked.below_least} is not ruled out"
         if lo is not None and lo < asked.least else "",
@@ -214,9 +214,3 @@ def _never(rates: Array, rate: float) -> str:
     if np.all(rates <= rate):
         return "no row measured is above the rate"
     return "no row measured is below the rate" if np.all(rates >= rate) else ""
-
-
-def _whole(value: float, at_most: bool) -> str:
-    """Rounded to the safe side, from a thousand on in three digits: 125328 -> 126 k, as a maximum 125 k."""
-    step = 10 ** max(np.floor(np.log10(value)) - 2, 0)
-    return amount(step * (np.floor(value / step) if at_most else np.ceil(value / step)))

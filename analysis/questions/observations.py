@@ -15,9 +15,10 @@ from analysis.columns import TableError
 from analysis.onsets.run_setting import constant_rate, width_rule
 from analysis.questions.answer import CannotTell
 from analysis.rates import checked_counts
+from analysis.replicates import design_cells
 from analysis.summary import holdout_minima, last_evaluations
 from analysis.table import Tables
-from analysis.words import amount, several
+from analysis.words import amount, number, several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -51,7 +52,7 @@ class Observations:
     hits: Array  # [n]
     trials: Array  # [n]
     run: Array  # [n] train_id: runs that share it share their weights
-    cell: Array  # [n] cell_id, the run where it is missing
+    cell: Array  # [n] of `design_cells`
     draw: Array  # [n] text; one and the same where it was not recorded
     frame: "DataFrame"
     notes: tuple[str, ...]
@@ -97,7 +98,7 @@ def observations(tables: Tables, response: str, evaluation: str = "last") -> Obs
             f"{several(frame['run_id'].nunique() - trained.nunique(), 'run')} measured the weights of another: "
             f"drawn together"
         )
-    cell = frame["cell_id"].where(frame["cell_id"].notna(), frame["run_id"].astype(object)).astype(str).to_numpy()
+    cell = frame["run_id"].map(dict(zip(evals["run_id"], design_cells(evals), strict=True))).to_numpy()
     draw = frame["draw"].astype(str).to_numpy() if frame["draw"].notna().all() else np.full(len(frame), "")
     x = {name: frame[name].to_numpy(float) for name in recorded}
     return Observations(
@@ -186,5 +187,5 @@ def level_below_middle(values: Array) -> float:
 
 
 def named(values: Mapping[str, float], defaults: Sequence[str] = ()) -> str:
-    """`params 40489 (median), copies 8`: a point in words."""
-    return ", ".join(f"{k} {v:.6g}{' (median)' if k in defaults else ''}" for k, v in values.items())
+    """`params 40 489 (median), copies 8`: a point in words."""
+    return ", ".join(f"{k} {number(v, 6)}{' (median)' if k in defaults else ''}" for k, v in values.items())

@@ -20,7 +20,7 @@ from analysis.laws import law
 from analysis.questions.answer import CannotTell, sentences
 from analysis.questions.observations import Observations, level_below_middle, varies
 from analysis.rates import betabinom_logpmf
-from analysis.words import amount, several
+from analysis.words import amount, number, several
 
 Array = np.ndarray
 RISING = ("images_seen", "copies", "params")  # in this order: the scale of the exposure law, whose effect is positive
@@ -65,7 +65,7 @@ class Surface:
         for name, value in given.items():
             if name not in self.variables and not self._constant(name, value):
                 raise CannotTell(f"{name} is not a variable of this surface ({self._why_not(name)}): nothing can be "
-                                 f"said at {name} {value:g}")  # fmt: skip
+                                 f"said at {name} {number(value, 6)}")  # fmt: skip
         wanted = [name for name in self.variables if name != self.target or name in given]
         point = {name: float(given.get(name, level_below_middle(self.observed.x[name]))) for name in wanted}
         return point, [name for name in wanted if name not in given], any(self.outside(n, v) for n, v in point.items())
@@ -82,7 +82,7 @@ class Surface:
         if name not in self.observed.x:
             return "it was not recorded"
         known = self.observed.x[name]
-        return f"it is {known[0]:g} in every row" if np.ptp(known) == 0 else "it moves together with others"
+        return f"it is {number(known[0], 6)} in every row" if np.ptp(known) == 0 else "it moves together with others"
 
     def rows(self) -> list[dict[str, Any]]:
         """The competition, best first."""
@@ -168,7 +168,8 @@ def usable_variables(x: Mapping[str, Array], target: str) -> tuple[tuple[str, ..
     logs = {name: np.log(values) for name, values in x.items() if varies(values)}
     if target not in logs:
         raise CannotTell(
-            f"{target} is {x[target][0]:g} in every row: its effect cannot be told; train runs where it differs"
+            f"{target} is {number(x[target][0], 6)} in every row: its effect cannot be told; "
+            f"train runs where it differs"
         )
     kept, notes = [target], []
     for name in (other for other in logs if other != target):

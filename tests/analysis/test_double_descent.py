@@ -68,7 +68,7 @@ def test_overfitting_is_not_double_descent():
     found = one(u)
     assert found["verdict"] == "cannot_tell" and "still rises at its end" in found["why"]
     assert one(u, predicted=8e3)["verdict"] == "absent"
-    assert "does not cover a quarter to four times the predicted 64 k" in one(u, predicted=64e3)["why"]
+    assert "does not cover a quarter to four times the predicted 64\u202f000" in one(u, predicted=64e3)["why"]
 
 
 def test_a_curve_that_begins_on_a_peak_is_open():
@@ -78,7 +78,7 @@ def test_a_curve_that_begins_on_a_peak_is_open():
 
 def test_observed_against_predicted():
     why = one(study(), predicted=16e3)["why"]
-    assert "times the predicted 16 k" in why and "inside the peak's interval" in why
+    assert "times the predicted 16\u202f000" in why and "inside the peak's interval" in why
     assert "outside" in one(study(), predicted=1e6)["why"]
     frame = study().assign(threshold=16e3)
     assert one(frame, predicted="threshold")["why"] == why

@@ -87,6 +87,24 @@ def test_the_main_setting_is_the_one_with_most_rows(runs_folder):
     assert "n_unique 256" in said and "one of 2" in said
 
 
+def test_of_equally_large_settings_the_one_that_tells_most_is_taken():
+    """Two sizes of two training sets, two runs each: rates .1 and .9 at 64 images, .4 and .5 at 128: the former."""
+    rows = pandas.DataFrame([
+        {"run_id": f"{n}-{p}-{k}", "n_unique": n, "params": p, "copies": 1, "n_memorized": 100 * f, "n_generated": 100}
+        for n, rates in ((64, (0.1, 0.9)), (128, (0.4, 0.5))) for p, f in zip((10, 20), rates, strict=True)
+        for k in range(2)
+    ])  # fmt: skip
+    keys = ["n_unique", "copies"]
+    kept, said = main_setting(rows, keys)
+    assert kept["n_unique"].unique().tolist() == [64] and said == " of the setting n_unique 64, copies 1 (one of 2)"
+    larger, _ = main_setting(rows.drop(index=0), keys)  # most runs come first
+    assert larger["n_unique"].unique().tolist() == [128]
+    for lacking in (rows.assign(n_memorized=np.nan), rows.drop(columns="n_memorized")):  # no rate tells
+        assert main_setting(lacking, keys)[0]["n_unique"].unique().tolist() == [128]
+    one_cell = rows.assign(params=1, n_memorized=[0, 20, 80, 100, 40, 40, 50, 50])  # how its runs scatter tells no law
+    assert main_setting(one_cell, keys)[0]["n_unique"].unique().tolist() == [128]
+
+
 def test_keys_that_vary_are_found_in_nested_configurations():
     configs = [{"seed": 0, "data": {"n": 5, "f": None}}, {"seed": 1, "data": {"n": 5, "f": "1/2"}}]
     varied, found = varied_keys(pandas.DataFrame({"config": [json.dumps(c) for c in configs] * 2}))

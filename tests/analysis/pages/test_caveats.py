@@ -248,7 +248,16 @@ def test_what_was_mixed_is_said(column, values, said):
 
 
 def test_keys_that_no_curve_explains_are_named_and_replicates_are_not():
-    varied = ["seed", "data.fold.index", "evaluate.at", "model.width", "train.weight_decay", "model.attention"]
+    varied = [
+        "seed",
+        "data.draw",
+        "data.fold.index",
+        "data.duplication.rotate",
+        "evaluate.at",
+        "model.width",
+        "train.weight_decay",
+        "model.attention",
+    ]
     (said,) = caveats.mixed(evals(grid()), varied)
     assert said == "Runs also differ in train.weight_decay, model.attention; the curves pool over that."
 

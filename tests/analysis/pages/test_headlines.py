@@ -90,30 +90,37 @@ def test_of_two_curves_the_first_that_was_fitted_is_told():
 
 def answer(question: str, **changed) -> dict:
     return {"question": question, "answerable": True, "value": 4.0, "lo": 2.0, "hi": 8.0, "extrapolated": False,
-            "why": "at params 40489 (median); law"} | changed  # fmt: skip
+            "why": "at params 40\u202f489 (median); law"} | changed  # fmt: skip
 
 
 def test_copies_are_told_before_parameters_and_those_before_images():
     three = [answer("min_unique", value=500), answer("max_params", value=9999), answer("max_copies")]
     assert headlines.boundary(three, 0.9) == (
-        "By the fitted surface up to 4 (2 to 8) copies keep an image's recovery below 1 %, at params 40489 (median) "
-        "(90 % interval)."
+        "By the fitted surface up to 4 copies keep an image's recovery below 1 %, at params 40\u202f489 (median) "
+        "(90 % interval of the limit: 2 to 8)."
     )
     three[2]["answerable"] = False
-    assert "up to 10\u202f000 (2 to 8) parameters the memorized share" in headlines.boundary(three, 0.9)
+    assert "up to 9\u202f990 parameters the memorized share" in headlines.boundary(three, 0.9)
     three[1]["answerable"] = False
-    assert "from 500 (2 to 8) unique images on" in headlines.boundary(three, 0.9)
+    assert "from 500 unique images on" in headlines.boundary(three, 0.9)
     three[0]["answerable"] = False
     assert "cannot be told" in headlines.boundary(three, 0.9) and "cannot be told" in headlines.boundary([], 0.9)
 
 
 def test_an_extrapolation_and_open_ends_are_said():
     said = headlines.boundary([answer("max_copies", hi=None, extrapolated=True, why="at most 4 copies; law")], 0.9)
-    assert "4 (2 to no limit) copies" in said and said.endswith(
-        "below 1 % (90 % interval). This lies outside the data."
+    assert "up to 4 copies" in said and said.endswith(
+        "below 1 % (90 % interval of the limit: 2 to no limit). This lies outside the data."
     )
     without = headlines.boundary([answer("max_copies", lo=None, hi=None)], 0.9)
-    assert "4 (no interval) copies" in without and "90 %" not in without
+    assert "up to 4 copies" in without and "90 %" not in without
+
+
+def test_of_a_limit_the_whole_number_below_it_is_told():
+    """6.96 copies: 7 would be too many; 761.2 images: 761 would be too few."""
+    copies, images = answer("max_copies", value=6.96, lo=6.02, hi=8.12), answer("min_unique", value=761.2)
+    assert "up to 6 copies" in (said := headlines.boundary([copies], 0.95)) and "of the limit: 6.02 to 8.12)" in said
+    assert "from 762 unique images on" in headlines.boundary([images], 0.95)
 
 
 # -- double descent -----------------------------------------------------------------------------------------------

@@ -35,5 +35,5 @@ def test_runs_that_cannot_be_told_apart_cost_a_row_and_not_the_report():
 def test_a_value_without_both_ends_has_no_interval():
     assert _value(Answer("wasted", True, 0.0)) == "0 (no interval)"
     assert _value(Answer("max_params", True, 15264.3, 3493.0, None, extrapolated=True)) == (
-        "15\u202f300 (3\u202f490 to no limit), extrapolated"
+        "15\u202f200 (the limit: 3\u202f490 to no limit), extrapolated"
     )

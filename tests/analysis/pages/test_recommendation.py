@@ -82,8 +82,8 @@ def test_the_careful_end_of_each_limit_is_advised():
     known = [answer("max_copies", value=4, lo=2.5, hi=7), answer("min_unique", value=500, lo=300, hi=900),
              answer("max_params", value=9_000, lo=None, hi=2e4, extrapolated=True)]  # fmt: skip
     copies, images, size, _ = (said for _, said in recommendations(evals((0.4,) * 4), known, 0.95, RNG))
-    assert "at most 4 copies of an image (2.5 to 7); at most 2.5 to be on the safe side" in copies
-    assert "at least 500 unique images (300 to 900); at least 900 to be on the safe side" in images
+    assert "at most 4 copies of an image (the limit: 2.5 to 7); at most 2 to be on the safe side" in copies
+    assert "at least 500 unique images (the limit: 300 to 900); at least 900 to be on the safe side" in images
     assert "no safe value within these data; this lies outside the data" in size
 
 

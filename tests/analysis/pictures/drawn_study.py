@@ -20,11 +20,11 @@ from scaling import schema
 SIZES = (2743, 10405, 40489, 159697)
 CLOCK = (0, 2_000, 8_000, 32_000, 128_000)
 SIGMA = (0.02, 0.06, 0.2, 0.6, 2.0, 6.0)
-IMAGES, SAMPLES = 32, 512
+UNIQUE, SAMPLES = 192, 512
 
 
 def drawn_tables(sizes: tuple[int, ...] = SIZES, seeds: int = 2, levels: tuple[int, ...] = (6, 3)) -> Tables:
-    """A run for each size, seed and number of strata (32 images with 1, 2, 4, … copies each)."""
+    """A run for each size, seed and number of equal strata (of 192 images, with 1, 2, 4, … copies)."""
     rows = {name: [] for name in schema.TABLES}
     gallery = {}
     for place, (params, seed, count) in enumerate((p, s, c) for p in sizes for s in range(seeds) for c in levels):
@@ -46,18 +46,19 @@ def _identity(params: int, seed: int, count: int) -> dict:
     key = hashlib.sha256(f"{params} {seed} {count}".encode()).hexdigest()[:12]
     return {
         "run_id": key, "cell_id": f"{params}-{count}", "seed": seed, "family": "unet", "width": 8, "params": params,
-        "n_unique": IMAGES * count, "n_train": IMAGES * (2**count - 1), "design": "spectrum", "n_generated": SAMPLES,
+        "n_unique": UNIQUE, "n_train": UNIQUE // count * (2**count - 1), "design": "spectrum", "n_generated": SAMPLES,
     }  # fmt: skip
 
 
 def _evaluation(rows: dict[str, list], run: dict, count: int) -> None:
     n, age, strata, hits = run["n_train"], np.log1p(run["images_seen"] / 2000), [], 0
+    images = UNIQUE // count
     for copies in 2 ** np.arange(count):
-        f, own = _rate(run, copies), run | {"copies": int(copies), "n_images": IMAGES}
-        hit = round(SAMPLES * f * IMAGES * copies / n)
+        f, own = _rate(run, copies), run | {"copies": int(copies), "n_images": images}
+        hit = round(SAMPLES * f * images * copies / n)
         hits += hit
-        strata.append(own | {"exposures": run["images_seen"] * int(copies) / n, "n_hits": hit, "n_basin": 4 * IMAGES,
-                             "n_basin_recovered": round(4 * IMAGES * f)})  # fmt: skip
+        strata.append(own | {"exposures": run["images_seen"] * int(copies) / n, "n_hits": hit, "n_basin": 4 * images,
+                             "n_basin_recovered": round(4 * images * f)})  # fmt: skip
         for context, share in (("1/2", 0.8), ("1/4", 0.3)):
             rows["prompts"].append(run | {
                 "copies": int(copies), "context": context, "rounds": 10, "n_prompts": 64,
@@ -86,8 +87,8 @@ def _levels(run: dict, age: float) -> Iterator[dict]:
 
 
 def _images(run: dict, count: int) -> Iterator[dict]:
-    for k in range(IMAGES * count):
-        copies = 2 ** (k // IMAGES)
+    for k in range(UNIQUE):
+        copies = 2 ** (k // (UNIQUE // count))
         expected = SAMPLES * _rate(run, copies) * copies / run["n_train"]
         yield run | {"image_id": f"{k:016x}", "in_training": True, "role": "train", "copies": copies,
                      "n_hits": int(expected * (1 + 0.9 * np.sin(k)) + 0.5)}  # fmt: skip

@@ -75,7 +75,7 @@ def test_lines_are_what_varies_most_at_one_value_of_the_other():
     (found,) = noise(tables(noise_levels=rows), 0.95)
     assert found.figure.legends[0].get_title().get_text() == "unique images"
     assert [text.get_text() for text in found.figure.legends[0].get_texts()] == ["4", "8", "16"]
-    assert "n = 3 runs of the setting" in found.caption and "params 1000" in found.caption
+    assert "n = 3 runs of the setting" in found.caption and "params 1\u202f000" in found.caption
 
 
 def images(run: str, hits: tuple[int, ...], **changed) -> list[dict]:

@@ -1,5 +1,7 @@
 """The maps: tiles are the pooled rates of their runs, and the boundary lies where the planted law has the rate."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -24,11 +26,11 @@ def fitted(tables) -> dict:
     return {found.name: found for found in study_fits(tables, draws=20, level=0.95, seed=0)[0]}
 
 
-def drawn(figure, rate: float) -> np.ndarray:
-    """The points [k 2] of the boundary of `rate` in the figure."""
+def drawn(figure, rate: float, panel: int = 0) -> np.ndarray:
+    """The points [k 2] of the boundary of `rate` in a panel of the figure."""
     color = LINES[rate][0]
     lines = [
-        one for one in figure.axes[0].lines if to_hex(one.get_color()).upper() == color and one.get_linewidth() > 1
+        one for one in figure.axes[panel].lines if to_hex(one.get_color()).upper() == color and one.get_linewidth() > 1
     ]
     return np.concatenate([one.get_xydata() for one in lines])
 
@@ -99,11 +101,41 @@ def test_marks_and_rows_are_the_counts_of_their_runs(planted):
     assert "n = 12 runs" in found.caption and "No law could be fitted" in found.caption
 
 
-def cells(rates: dict[tuple, float], seeds: int = 2, n: int = 1000) -> list[dict]:
+def test_training_sets_of_unlike_size_are_panels_with_one_scale():
+    """Twice the images at slope -1: each panel has the boundary of its own n_unique, on the axes of all."""
+    truth = TRUTH | {"b_0": -5.0, "n_unique": -1.0}
+    plans = [(n, (1, 2, 4, 8, 16, 32)[:k]) for n, k in ((128, 4), (256, 6), (512, 6))]
+    tables = study(np.random.default_rng(4), truth=truth, plans=plans, seeds=3, chains=4000, luck=0.05)
+    (found,) = maps(tables, SIZE, fitted(tables), 0.95)
+    *panels, bar = found.figure.axes
+    assert [axes.get_title() for axes in panels] == [f"{n} unique images" for n in (128, 256, 512)]
+    assert len({(axes.get_xlim(), axes.get_ylim()) for axes in panels}) == 1 and bar.get_label() == "<colorbar>"
+    for panel, n in enumerate((128, 256, 512)):
+        truths = [logit_f(truth, params=x, copies=y, n_unique=n) for x, y in drawn(found.figure, 0.5, panel)]
+        assert len(truths) > 10
+        np.testing.assert_allclose(truths, 0, atol=0.25)
+        shown = {(mark.x, mark.y) for mark in found.marks if mark.axes is panels[panel]}
+        assert shown == {(p, r) for p in SIZES for r in dict(plans)[n]}
+    assert "n_unique 128, 256 and 512 (3 of 3 settings)" in found.caption and "n = 36 runs" in found.caption
+    assert found.data.groupby("n_unique").size().to_dict() == {128: 16, 256: 24, 512: 24}
+
+
+def test_a_training_set_of_one_size_or_too_many_sets_are_no_panels():
+    one = study(np.random.default_rng(4), plans=[*PLANS, (512, PLANS[0][1])])
+    few = one.strata[(one.strata["n_unique"] == 256) | (one.strata["params"] == SIZES[0])]
+    (found,) = maps(replace(one, strata=few), SIZE, {}, 0.95)
+    assert len(found.figure.axes) == 2 and "n_unique 256" in found.caption and "(one of 2)" in found.caption
+    many = study(np.random.default_rng(4), plans=[(n, (1, 4)) for n in (64, 128, 256, 512, 1024)])
+    (found,) = maps(many, SIZE, {}, 0.95)
+    assert len(found.figure.axes) == 2 and "(one of 5)" in found.caption
+
+
+def cells(rates: dict[tuple, float], seeds: int = 2, n: int = 1000, n_unique: int = 64) -> list[dict]:
     """(params, n_train) -> memorized share, at 64 unique images."""
     return [
         {"run_id": f"{p}-{n_train}-{seed}", "cell_id": f"{p}-{n_train}", "seed": seed, "images_seen": 5000, "params": p,
-         "n_unique": 64, "n_train": n_train, "duplication_rate": 1 - 64 / n_train, "design": "uniform", "copies": 1,
+         "n_unique": n_unique, "n_train": n_train, "duplication_rate": 1 - n_unique / n_train, "copies": 1,
+         "design": "none" if n_train == n_unique else "uniform",
          "n_generated": n, "n_memorized": round(n * f)}
         for (p, n_train), f in rates.items() for seed in range(seeds)
     ]  # fmt: skip
@@ -130,6 +162,8 @@ def test_rates_of_zero_are_drawn_without_a_boundary():
 @pytest.mark.parametrize("rows", [
     cells({(1000, 64): 0.1, (1000, 128): 0.2}), cells({(1000, 64): 0.1}),
     [row | {"n_memorized": None, "duplication_rate": None} for row in cells(RATES)],
+    # Two rates, but of two training sets: what the second rate does cannot be told from what the images do.
+    [*cells({(p, 64): 0.1 for p in (1000, 9000)}), *cells({(p, 256): 0.4 for p in (1000, 9000)}, n_unique=128)],
 ])  # fmt: skip
 def test_one_size_one_cell_or_no_counts_are_said(rows):
     said = maps(of_rows(rows), SIZE, {}, 0.95)

@@ -15,9 +15,9 @@ from analysis.rates import wilson
 from tests.analysis.pictures.drawn_study import CLOCK
 
 COUNTED = {  # figure -> table, hits, trials, the columns that tell its pooled points apart, the rows of its setting
-    "recovery_by_params": ("strata", "n_basin_recovered", "n_basin", ("params", "copies"), "n_unique == 192"),
-    "recovery_by_copies": ("strata", "n_basin_recovered", "n_basin", ("params", "copies"), "n_unique == 192"),
-    "efficiency_by_copies": ("strata", "n_hits", "n_generated", ("params", "copies"), "n_unique == 192"),
+    "recovery_by_params": ("strata", "n_basin_recovered", "n_basin", ("params", "copies"), "n_train == 2016"),
+    "recovery_by_copies": ("strata", "n_basin_recovered", "n_basin", ("params", "copies"), "n_train == 2016"),
+    "efficiency_by_copies": ("strata", "n_hits", "n_generated", ("params", "copies"), "n_train == 2016"),
     "memorized_by_params": ("evals", "n_memorized", "n_generated", ("params", "copies"), "params > 0"),
     "memorized_by_duplication": ("evals", "n_memorized", "n_generated", ("params", "duplication_rate"), "params > 0"),
 }
@@ -57,7 +57,7 @@ def test_single_runs_have_their_own_interval(plain_figures):
 def test_losses_are_means_of_the_runs(study, plain_figures):
     rows = plain_figures["losses"].data
     for row in rows.itertuples():
-        own = study.evals.query(f"params == {row.params} and images_seen == {row.images_seen} and n_unique == 192")
+        own = study.evals.query(f"params == {row.params} and images_seen == {row.images_seen} and n_train == 2016")
         assert row.loss == pytest.approx(own[row.measure].mean()) and set(row.runs.split()) == set(own["run_id"])
         error = np.sqrt((own[f"{row.measure}_se"] ** 2).sum()) / len(own)
         assert row.hi - row.lo == pytest.approx(2 * 1.96 * error)
@@ -113,7 +113,7 @@ def test_marks_name_runs_of_the_study_and_say_their_numbers(study, plain_figures
 def test_a_mark_says_value_interval_and_n(plain_figures):
     """32 copies, 159,697 parameters: chains 46 and 40 of 128 in the two runs; Wilson by formula."""
     (mark,) = [m for m in plain_figures["recovery_by_params"].marks
-               if m.said.startswith("159,697 parameters, copies 32") and len(m.runs) == 2]  # fmt: skip
+               if m.said.startswith("159\u202f697 parameters, copies 32") and len(m.runs) == 2]  # fmt: skip
     assert "86 of 256 chains, 2 runs" in mark.said and "recovered 33.6 % (" in mark.said
     assert mark.y == pytest.approx(86 / 256)
 
@@ -139,7 +139,7 @@ def test_many_marks_are_thinned_evenly():
 
 def test_a_large_study_says_that_marks_were_left_out(study):
     """560 runs: the study's 8 of one setting 70 times, each time under other names."""
-    own = study.strata.query("n_unique == 192")
+    own = study.strata.query("n_train == 2016")
     many = pandas.concat([own.assign(run_id=own["run_id"] + f"-{k}") for k in range(70)], ignore_index=True)
     found = curve_figures.recovery(replace(study, strata=many), study_scale(study, "params"), {}, 0.95)[1]
     drawn = 24 + 560 * 6

@@ -37,7 +37,7 @@ def test_a_known_crossing_is_marked_with_its_interval():
     assert 1000 <= bar.get_xdata()[0] < 1068 < bar.get_xdata()[1] < 1500
     (mark,) = [mark for mark in found.marks if mark.said.startswith("memorizes")]
     assert mark.x == at.get_xdata()[0] and mark.y == at.get_ydata()[0] and mark.runs == ("a",)
-    assert mark.said.startswith("memorizes at 1.07 k images seen (1.0")
+    assert mark.said.startswith("memorizes at 1\u202f070 images seen (1\u202f0")
 
 
 def test_generalizing_is_bracketed_by_its_evaluations():
@@ -50,8 +50,8 @@ def test_generalizing_is_bracketed_by_its_evaluations():
 
 
 @pytest.mark.parametrize(("f", "sign", "end", "said"), [
-    ((0, 0, 0), ">", 1, "memorizes not up to 2 k images seen"),
-    ((0.5, 0.6, 0.7), "<", 0, "memorizes before 1 k images seen"),
+    ((0, 0, 0), ">", 1, "memorizes not up to 2\u202f000 images seen"),
+    ((0.5, 0.6, 0.7), "<", 0, "memorizes before 1\u202f000 images seen"),
 ])  # fmt: skip
 def test_what_is_censored_ends_in_an_arrow_at_the_axes_end(f, sign, end, said):
     (found,) = training(tables(run("a", f)), SIZE, {}, 0.95)

@@ -138,15 +138,10 @@ def test_no_configurations_no_answer():
     assert "no row has its config" in interventions(tables(rows), **ASK).why
 
 
-def test_seeds_folds_and_when_it_is_measured_are_no_change():
-    a, b = (flat(json.loads(text)) for text in (config(0), config(5, evaluate__at=2, data__fold={"index": 1})))
-    assert changes(a, b) == {} and set(a) == {
-        "model.width",
-        "model.prune",
-        "data.n_unique",
-        "data.draw",
-        "train.weight_decay",
-    }
+def test_replicates_and_when_they_are_measured_are_no_change():
+    other = config(5, evaluate__at=2, data__fold={"index": 1}, data__draw=3, data__duplication={"rotate": 2})
+    a, b = (flat(json.loads(text)) for text in (config(0), other))
+    assert changes(a, b) == {} and set(a) == {"model.width", "model.prune", "data.n_unique", "train.weight_decay"}
 
 
 def test_the_base_is_the_middle_of_the_star():

@@ -23,7 +23,7 @@ def test_at_most_how_many_copies_is_the_closed_form():
     assert answer.answerable and not answer.extrapolated
     assert answer.value == pytest.approx(crossing(TRUTH, "copies", 0.05, params=10405), rel=0.01)
     assert answer.lo < answer.value < answer.hi
-    assert "at most 16 copies" in answer.why and "params 10405" in answer.why
+    assert "at most 16 copies" in answer.why and "params 10\u202f405" in answer.why
     assert sum(bool(row.get("chosen")) for row in answer.rows) == 1
 
 
@@ -43,7 +43,7 @@ def test_which_size_is_the_closed_form():
 
 def test_without_at_the_median_is_taken_and_said():
     answer = max_copies(study(np.random.default_rng(0)), **ASKED)
-    assert "params 10405 (median)" in answer.why
+    assert "params 10\u202f405 (median)" in answer.why
 
 
 def test_a_crossing_outside_the_runs_is_marked():
@@ -65,7 +65,7 @@ def test_where_one_copy_is_too_many_there_is_no_answer():
     [
         ({"truth": {**TRUTH, "copies": 0.0, "b_0": -7.0}}, "no effect is not ruled out"),
         ({"truth": {**TRUTH, "copies": -0.9, "b_0": -5.0}}, "f falls with copies, so there is no upper limit"),
-        ({"truth": {**TRUTH, "b_0": -60.0}}, "not one of 6.14 k trials is a success"),
+        ({"truth": {**TRUTH, "b_0": -60.0}}, "not one of 6\u202f140 trials is a success"),
         ({"plans": ((256, (8,)),)}, "copies is 8 in every row"),
         ({"plans": ((64, (2,)), (128, (4,)), (256, (8,)))}, "copies moves together with n_unique"),
         ({"params": (2743,), "seeds": 2}, "2 runs: a surface takes at least 3"),

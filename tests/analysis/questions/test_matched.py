@@ -60,6 +60,16 @@ def test_settings_and_seeds_are_never_mixed():
     assert sum(row["n_pairs"] for row in found.rows) == 2 and all(row["value"] < 2 for row in found.rows)
 
 
+def test_rotations_of_one_seed_are_pairs_of_their_own_in_one_setting():
+    """Two seeds, each with two rotations, are four replicates: mean and interval of four seeds with the same luck."""
+    luck = np.array([-0.1, 0.0, 0.1, 0.3])
+    expected = matched(tables(study(luck)), **ASK)
+    rotated = [row | {"seed": row["seed"] % 2, "rotate": row["seed"] // 2} for row in study(luck)]
+    found = matched(tables(rotated), **ASK)
+    assert (found.value, found.lo, found.hi) == pytest.approx((expected.value, expected.lo, expected.hi))
+    assert len(found.rows) == 1 and found.rows[0]["n_pairs"] == 4 and "4 settings and seeds" in found.why
+
+
 def test_without_memorized_samples_there_is_nothing_to_compare():
     rows = [row | {"n_memorized": 0} for row in study(np.zeros(2))]
     found = matched(tables(rows), **ASK)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from analysis.onsets.run_setting import width_rule
+from analysis.questions.comparable import settings
 from analysis.questions.observations import observations
 from tests.analysis.asked_study import of_rows
 
@@ -29,6 +30,13 @@ def test_runs_of_one_width_rule_are_one_setting_and_other_rates_are_left_out():
 
 def test_without_configurations_a_rate_that_follows_the_width_is_part_of_the_size():
     assert len(observations(of_rows(rows(0.005, (2, 4, 8), config=False)), "cell").frame) == 3
+
+
+def test_half_and_double_rates_are_settings_of_their_own_and_widths_are_not():
+    """Two rules over the same widths: two settings, named by the rule; without configurations one."""
+    label, said = settings(of_rows(rows(0.005, (2, 4, 8)) + rows(0.01, (4, 8))).evals)
+    assert len(set(label)) == 2 and set(said) == {"lr 0.005 (width/16)^-0.9", "lr 0.01 (width/16)^-0.9"}
+    assert len(set(settings(of_rows(rows(0.005, (2, 4, 8), config=False)).evals)[0])) == 1
 
 
 @pytest.mark.parametrize(("exponent", "said"), [(-0.9, "0.005 (width/16)^-0.9"), (0.0, "0.005")])

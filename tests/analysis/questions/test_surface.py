@@ -135,7 +135,7 @@ def test_an_unseen_cell_is_predicted_and_a_new_run_spreads_more_than_the_mean():
 
 def test_what_was_constant_cannot_be_asked():
     answer = predict(study(np.random.default_rng(0)), **{**ASKED, "at": {"images_seen": 5.0, "copies": 2.0}})
-    assert not answer.answerable and "it is 128000 in every row" in answer.why
+    assert not answer.answerable and "it is 128\u202f000 in every row" in answer.why
     assert (
         "cannot be told; add runs"
         in predict(

@@ -34,6 +34,14 @@ def test_the_largest_of_two_equal_models_wastes_what_it_memorizes():
     assert rows[4000]["value"] is None and rows[4000]["rate"] == pytest.approx(0.1, abs=0.02)
 
 
+def test_rotations_of_one_seed_are_replicates():
+    rows = study(4, np.random.default_rng(1))
+    expected = wasted(tables(rows), **ASK)
+    found = wasted(tables([row | {"seed": row["seed"] % 2, "rotate": row["seed"] // 2} for row in rows]), **ASK)
+    assert (found.value, found.lo, found.hi) == pytest.approx((expected.value, expected.lo, expected.hi))
+    assert [row["n_runs"] for row in found.rows] == [4] * len(LOSSES)
+
+
 def test_equal_models_waste_nothing():
     """Null: the same loss and the same f: the interval holds 0 in about 95 of 100 studies."""
     rng, hits, told = np.random.default_rng(1), 0, 0

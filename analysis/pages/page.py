@@ -115,8 +115,14 @@ def mark(left: float, top: float, said: str, runs: Sequence[str], link: str = ""
     return Html(f'<a href="#{found[0]}"{several} {where} tabindex="-1"></a>')
 
 
-def figures(parts: Sequence[Html]) -> Html:
-    return Html(f'<div class="figures">{joined(parts)}</div>')
+def figures(parts: Sequence[Html], wide: Sequence[bool]) -> Html:
+    """Two narrow ones beside each other; one that would stand beside nothing has its words there."""
+    placed, free = list(parts), None  # the narrow one that nothing stands beside so far
+    for k, spread in enumerate([*wide, True]):
+        if spread and free is not None:
+            placed[free] = Html(f'<div class="alone">{parts[free]}</div>')
+        free = None if spread or free is not None else k
+    return Html(f'<div class="figures">{joined(placed)}</div>')
 
 
 def folded(title: object, code: object, css: str = "") -> Html:

@@ -148,13 +148,13 @@ def _on_page(figure: "ReportFigure", kept: Collection[str], prefix: str) -> "Rep
 
 
 def _drawn(figures: "Sequence[ReportFigure]", draw: Draw) -> dict[str, page.Html]:
-    by_section: dict[str, list[page.Html]] = {}
+    by_section: dict[str, list[ReportFigure]] = {}
     for figure in figures:
-        by_section.setdefault(figure.section, []).append(draw(figure))
+        by_section.setdefault(figure.section, []).append(figure)
     lost = set(by_section) - {key for key, _ in SECTIONS}
     if lost:
         raise KeyError(f"figures of unknown sections {sorted(lost)}: give them a place in SECTIONS")
-    return {key: page.figures(parts) for key, parts in by_section.items()}
+    return {key: page.figures([draw(one) for one in own], [one.wide for one in own]) for key, own in by_section.items()}
 
 
 def _fit_json(found: StudyFit) -> dict[str, Any]:

@@ -170,7 +170,7 @@ def duplication(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fi
     )  # fmt: skip
     caption = (
         f"Share of generated samples that are copies against the duplication rate of the training set, by model size; "
-        f"without duplication the rate is 0. Dotted: the null. n = {rows['run_id'].nunique()} runs{setting}; faint "
+        f"at 0 the runs without duplication. Dotted: the null. n = {rows['run_id'].nunique()} runs{setting}; faint "
         f"dots are single runs."
     )
     alt = f"Memorized share against duplication rate; {trend(rates, 'duplication_rate')}."

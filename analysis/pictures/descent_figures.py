@@ -88,8 +88,18 @@ def told_apart(curves: Sequence[DescentCurve]) -> list[str]:
     known = {*NOT_OF_CURVE, *(key for keys in OF_AXIS.values() for key in keys)}
     configs = [flat(config(curve.rows.iloc[0].to_dict())) for curve in curves]
     varied = {key for one in configs for key in changes(configs[0], one)} - known
-    said = [[f"{key.rsplit('.')[-1]} {one.get(key)}" for key in sorted(varied)[:MOST_KEYS]] for one in configs]
-    return [", ".join([_short(curve), *more])[:MOST_WORDS] for curve, more in zip(curves, said, strict=True)]
+    values = {key: [one.get(key) for one in configs] for key in sorted(varied)}
+    telling = sorted(values, key=lambda key: -len(set(map(str, values[key]))))  # what tells most curves apart first
+    return [
+        _within(MOST_WORDS, [_short(curve), *(f"{key.rsplit('.')[-1]} {one[key]}" for key in telling[:MOST_KEYS]
+                                              if one.get(key) is not None)])
+        for curve, one in zip(curves, configs, strict=True)
+    ]  # fmt: skip
+
+
+def _within(room: int, parts: Sequence[str]) -> str:
+    """As many of the parts as have room, the first one always."""
+    return ", ".join(parts[: max(1, sum(len(", ".join(parts[: k + 1])) <= room for k in range(len(parts))))])
 
 
 def _panel(curve: DescentCurve, losses: "DataFrame", title: str) -> DescentPanel:

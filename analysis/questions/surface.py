@@ -146,6 +146,11 @@ def surface(
         errors = held_out(result, groups) if usable else np.full(len(observed.hits), np.nan)
         found.append(Competitor(spec, result, errors, usable and bool(np.all(np.isfinite(errors)))))
     if not any(one.usable for one in found):
+        if any(one.result.status == "ok" for one in found):
+            raise CannotTell(
+                f"no law can be chosen by {by}: without one of them none is determined; add runs in which the other "
+                f"variables differ elsewhere too"
+            )
         raise CannotTell(f"no law can be fitted: {found[0].result.message}")
     found = ranked(found, observed.run)
     for k, one in enumerate(found):

@@ -65,8 +65,9 @@ def test_pointing_at_a_point_says_what_stands_there(page):
         pointer(page, mark).perform()
         tip = one(page, ".tip")
         assert tip.is_displayed()
-        (label,) = (label for label in labels if tip.text.startswith(label))
-        assert re.search(r"parameters, copies \d+: recovered [\d.]+ % \([\d.]+ to [\d.]+ %\)", tip.text)
+        said = tip.get_attribute("textContent")  # its text as drawn has plain spaces in its numbers
+        (label,) = (label for label in labels if said.startswith(label))
+        assert re.search(r"parameters, copies \d+: recovered [\d.]+ % \([\d.]+ to [\d.]+ %\)", said)
         here, there = mark.rect, next(m for m in marks if m.get_attribute("aria-label") == label).rect
         assert abs(here["x"] - there["x"]) < 2 and abs(here["y"] - there["y"]) < 2  # the nearest, or one exactly there
         told.add(label)
@@ -198,6 +199,19 @@ def test_no_width_scrolls_sideways_or_cuts_a_figure(page, width):
         assert boxes and all(
             left >= 0 and right <= width and wide > 0.6 * min(width, 430) for left, right, wide in boxes
         )
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_desk_shows_whole_sentences_and_every_section_s_link(page):
+    """The table of verdicts ends in a sentence on each: nothing of it, or of the links above, lies beyond the edge."""
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 1440, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
+    try:
+        for found in ("nav", "[aria-label=verdicts]", "[aria-label=questions]", "[aria-label=recommendations]"):
+            beyond = "const e = document.querySelector(arguments[0]); return e.scrollWidth - e.clientWidth"
+            assert page.execute_script(beyond, found) <= 0, found
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

@@ -50,3 +50,11 @@ def test_figures_stand_in_their_section_and_an_unknown_section_is_refused():
 
 def test_every_section_has_a_key_of_its_own():
     assert len({key for key, _ in SECTIONS}) == len({heading for _, heading in SECTIONS}) == len(SECTIONS)
+
+
+def test_a_figure_that_stands_beside_nothing_has_its_words_there():
+    """Narrow a stands beside b; c is alone before the wide D, and so is e at the end."""
+    parts = [page.Html(f"<figure>{name}</figure>") for name in "abcDe"]
+    alone = [page.Html(f'<div class="alone">{parts[k]}</div>') for k in (2, 4)]
+    found = page.figures(parts, [False, False, False, True, False])
+    assert found == f'<div class="figures">{page.joined([*parts[:2], alone[0], parts[3], alone[1]])}</div>'

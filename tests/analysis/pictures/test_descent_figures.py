@@ -1,12 +1,13 @@
 """Curves of hold-out loss: means, errors, peaks and thresholds as planted."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from analysis.descent_curves import descent_curves
-from analysis.pictures.descent_figures import curve_losses, descents
+from analysis.pictures.descent_figures import curve_losses, descents, told_apart
 from analysis.plots import GREY, PURPLE
 from tests.analysis.pages.test_descent_sections import FALLING, PEAKED, SIZES, runs
 from tests.analysis.plain_study import tables
@@ -59,6 +60,20 @@ def test_curves_that_differ_in_one_key_are_told_apart_and_the_sure_come_first():
     (found,) = descents(study(FALLING, PEAKED), 0.95)
     titles = [axes.get_title(loc="left") for axes in found.figure.axes]
     assert titles[0].startswith("64 unique, blocks 1\ndouble descent") and "blocks 0\nno double descent" in titles[1]
+
+
+def test_titles_name_what_tells_most_curves_apart_in_whole_words():
+    """Four rates of one fraction beside curves without duplication: the rate tells more than design and fraction."""
+    frame = study(*[FALLING] * 4)
+    plans = [{"design": "none", "fraction": None, "rate": None}] + [
+        {"design": "uniform", "fraction": "1/4", "rate": rate} for rate in (0.2, 0.5, 0.95)
+    ]
+    found = [replace(curve, rows=curve.rows.assign(config=json.dumps({"data": {"duplication": plan}})))
+             for curve, plan in zip(frame, plans, strict=True)]  # fmt: skip
+    assert told_apart(found) == [
+        "64 unique, design none",
+        *(f"64 unique, rate {p['rate']}, design uniform" for p in plans[1:]),
+    ]
 
 
 def test_more_curves_than_panels_are_thinned_and_that_is_said():

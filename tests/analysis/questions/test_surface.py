@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ from analysis.questions.observations import observations
 from analysis.questions.prediction import predict
 from analysis.questions.surface import candidates, held_out, straight, stretched, surface, usable_variables
 from analysis.rates import betabinom_logpmf
+from analysis.table import load
 from tests.analysis.asked_study import TRUTH, logit_f, of_rows, study
 
 FIT = {"level": 0.9, "draws": 60, "seed": 0}
@@ -195,3 +197,10 @@ def test_the_exposure_scale_is_exact_where_rates_are_next_to_nothing():
     x = np.array([-800.0, -700.0, -40.0, -36.0, -30.0, 0.0, 5.0])
     expected = [-800, -700, -40, -36, -30.000000000000046, -0.36651292058166435, 1.6107800810205641]
     np.testing.assert_allclose(straight(exposure, x), expected, rtol=1e-13)
+
+
+def test_laws_that_only_one_level_determines_cannot_be_chosen():
+    """In this part of the study copies differ at 256 images only: without these no law knows what copies do."""
+    observed = observations(load(Path(__file__).parents[3] / "results" / "memorization" / "parts" / "rate"), "cell")
+    with pytest.raises(CannotTell, match="by the error on each of 4 levels of n_unique left out: without one of them"):
+        surface(observed, "n_unique", level=0.95, draws=20, seed=0, starts=4)

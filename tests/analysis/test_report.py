@@ -63,7 +63,7 @@ def test_every_figure_is_in_the_page_and_in_both_formats_with_its_rows(written):
     files = sorted(path.name for path in (written / "figures").iterdir())
     names = {name.rsplit(".", 1)[0] for name in files}
     assert {
-        "recovery_by_params", "recovery_by_copies", "memorized_by_params", "memorized_by_duplication", "losses",
+        "recovery_by_params", "recovery_by_copies", "memorized_by_params", "losses",
         "boundary_holdout_minimum", "boundary_kid_last", "map_recovery", "training_onsets", "gallery",
         "efficiency_by_copies", "memorized_over_training",
     } <= names  # fmt: skip

@@ -11,8 +11,7 @@ import pytest
 
 from analysis.report import MOST_NUMBERS, write_report
 from analysis.table import load
-from tests.analysis.pictures.drawn_folds import GAIN, HELD_OUT, SPURIOUS, folded_tables, write_folded
-from tests.analysis.pictures.drawn_study import IMAGES
+from tests.analysis.pictures.drawn_folds import GAIN, HELD_OUT, IMAGES, SPURIOUS, folded_tables, write_folded
 
 GALLERIES = {"gallery": 0, "images_memorized": 1, "images_copies_and_new": 1, "images_spurious": 1, "scores_images": 1,
              "prompts": 0}  # fmt: skip

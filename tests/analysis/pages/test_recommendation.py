@@ -126,4 +126,4 @@ def test_a_size_of_which_the_surface_knows_nothing_says_why():
     one_size = study(np.random.default_rng(0), truth=PLACED_TRUTH, luck=0.0, samples=100_000, params=(2743,),
                      plans=tuple((n, (1,)) for n in (64, 256, 1024)))  # fmt: skip
     ((_, said),) = for_placed(placed(("mine", 10405)), one_size, level=0.9, draws=30, seed=0)
-    assert "cannot tell: params is not a variable of this surface (it is 2743 in every row)" in said
+    assert "cannot tell: params is not a variable of this surface (it is 2\u202f743 in every row)" in said

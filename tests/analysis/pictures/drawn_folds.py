@@ -14,9 +14,10 @@ import pandas
 from analysis.summary import last_evaluations
 from analysis.table import Tables, validated
 from scaling import schema
-from tests.analysis.pictures.drawn_study import IMAGES, drawn_tables
+from tests.analysis.pictures.drawn_study import drawn_tables
 
 LEVELS, HELD_OUT = 3, 8
+IMAGES = 32  # of a stratum
 IN = ((0, 1), (2, 3), (0, 2), (1, 3))  # the seeds that train on images k, k + 4, …: each on half of every stratum
 PLAN = {
     "draw": 0, "fold_of": 2, "fold_index": 0,

@@ -59,7 +59,7 @@ def collapsed(strata: "DataFrame") -> ReportFigure:
         f"point: a size's strata within a factor of 1.4 of the axis, pooled. Line: the logistic law of the three. "
         f"n = {len(strata):,} strata of {strata['run_id'].nunique()} runs."
     )
-    alt = "The share rises from 0 to near 1 along one S-shaped line that the points of all six sizes follow."
+    alt = "The share rises from 0 to near 1 along one S-shaped line that the points of all sizes follow."
     return ReportFigure("collapse", "curves", figure, caption, alt, True, pandas.concat(rows, ignore_index=True))
 
 

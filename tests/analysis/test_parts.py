@@ -180,4 +180,4 @@ def test_the_parts_of_study_1_add_up():
     for name in schema.TABLES:
         rows = [parquet.read_metadata(file).num_rows for file in study.glob(f"parts/*/{name}.parquet")]
         assert len(getattr(found, name)) == sum(rows) and (sum(rows) or name == "prompts")
-    assert found.evals["run_id"].nunique() == 264  # as results/memorization/README.md says
+    assert found.evals["run_id"].nunique() == 289  # as results/memorization/README.md says

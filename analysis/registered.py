@@ -66,15 +66,23 @@ def predictions(tables: Tables, planned: "DataFrame", *, level: float = LEVEL, s
 
     Columns: response, run_id, cell_id, copies (missing for a cell), the variables, trials, value, lo, hi, extrapolated,
     nearest_cell (the mean rate of the trained rows nearest in standardised logarithms) and log_linear (least squares on
-    ln of the variables, cut to [0, 1]). Raises TableError on missing columns, ValueError where no law is found.
+    ln of the variables, cut to [0, 1]). What the runs will not measure is not predicted. Raises TableError on missing
+    columns and on runs that are in `tables` already, ValueError where no law is found.
     """
     import pandas
 
+    known = sorted(set(tables.evals["run_id"]) & set(_checked(planned)["run_id"]))
+    if known:
+        raise TableError(f"{len(known)} of the runs to predict are among the runs known ({known[0]} …): what was seen "
+                         f"is no prediction; name tables without them")  # fmt: skip
     parts = []
     for one in RESPONSES:
         if one is CEILING and CEILING.trials not in planned.columns:
             continue
-        rows, trained = _to_predict(planned, one), _trained(tables, one)
+        rows = _to_predict(planned, one)
+        if rows.empty:
+            continue
+        trained = _trained(tables, one)
         x, new = _columns(trained, one), _columns(rows, one)
         result = _law(trained, one, x, level, seed)
         found = predicted(result, new, trials=rows[one.trials].to_numpy(float), seed=seed)
@@ -84,6 +92,8 @@ def predictions(tables: Tables, planned: "DataFrame", *, level: float = LEVEL, s
             extrapolated=found.extrapolated, nearest_cell=nearest(x, rate, new), log_linear=log_linear(x, rate, new),
         )  # fmt: skip
         parts.append(rows)
+    if not parts:
+        raise TableError("no row has trials: the runs to come measure neither basin nor neighbors")
     names = ("response", "run_id", "cell_id", "copies", "params", "images_seen", "n_unique", "n_train", "exposures")
     kept = [*names, "trials", "value", "lo", "hi", "extrapolated", *NAIVE]
     return pandas.concat(parts, ignore_index=True).reindex(columns=kept)
@@ -103,13 +113,18 @@ def _countable(frame: "DataFrame", one: Predicted) -> "DataFrame":
     return frame.assign(**{one.hits: frame[one.hits].clip(upper=frame[one.trials])}) if one is CEILING else frame
 
 
-def _to_predict(planned: "DataFrame", one: Predicted) -> "DataFrame":
+def _checked(planned: "DataFrame") -> "DataFrame":
     needed = {*STRATUM.variables, *STRATUM.key, "cell_id", "n_images", "exposures", "n_basin", "n_generated"}
     if missing := sorted(needed - set(planned.columns)):
         raise TableError(f"no column {', '.join(missing)}: make the rows by scaling.sweep SWEEP --dry-run --rows F.csv")
+    return planned
+
+
+def _to_predict(planned: "DataFrame", one: Predicted) -> "DataFrame":
+    """The rows of `planned` that this response will be measured of."""
     if one is not CELL:
         return planned[planned[one.trials] > 0].reset_index(drop=True)
-    runs = planned.drop_duplicates("run_id").drop(columns=["exposures", "copies"])
+    runs = planned[planned[CELL.trials] > 0].drop_duplicates("run_id").drop(columns=["exposures", "copies"])
     return with_exposures(runs, planned).reset_index(drop=True)
 
 
@@ -160,10 +175,12 @@ def observed(prediction: "DataFrame", tables: Tables) -> "DataFrame":
 
 
 def outcome(prediction: "DataFrame", tables: Tables, *, level: float = LEVEL, seed: int = 0) -> list[dict[str, Any]]:
-    """For each response: n predicted, n measured, coverage of the intervals with its own, root mean squared errors.
+    """For each response: n predicted, n measured, coverage of the intervals, root mean squared errors, each with ends.
 
-    `could_miss`: the same over rows whose interval is not [0, 0], where a miss on either side was possible.
-    The interval of a coverage resamples runs: strata of one run share its luck.
+    `could_miss`: coverage over rows whose interval is not [0, 0], where a miss on either side was possible; `beyond`:
+    over those outside the range fitted. `worse`: mean squared error of a naive value minus that of the prediction; its
+    interval above 0 says that the prediction is better. Every interval is of 95 % and over runs: strata of one run
+    share its luck; None where one run tells no spread.
     """
     rows, found = observed(prediction, tables), []
     for one in RESPONSES:
@@ -172,23 +189,46 @@ def outcome(prediction: "DataFrame", tables: Tables, *, level: float = LEVEL, se
             continue
         known = part[part["rate"].notna()]
         inside = ((known["lo"] - 1e-12 <= known["rate"]) & (known["rate"] <= known["hi"] + 1e-12)).to_numpy(float)
-        open_ = (known["hi"] > 0).to_numpy(bool)
-        runs, rate = known["run_id"].to_numpy(), known["rate"].to_numpy(float)
-        errors = {name: float(np.sqrt(np.mean((known[name] - rate) ** 2))) for name in ("value", *NAIVE)}
+        rate, seen = known["rate"].to_numpy(float), Over(known["run_id"].to_numpy(), seed)
+        squares = {name: (known[name].to_numpy(float) - rate) ** 2 for name in ("value", *NAIVE)}
+        everywhere = np.ones(len(known), bool)
         found.append({
             "response": one.name, "n": len(part), "n_measured": len(known), "level": level,
-            "coverage": _share(inside, runs, seed), "could_miss": _share(inside[open_], runs[open_], seed),
-            "rmse": errors, "beats": {name: bool(errors["value"] < errors[name]) for name in NAIVE},
+            "coverage": seen.share(inside, everywhere), "could_miss": seen.share(inside, known["hi"].to_numpy() > 0),
+            "beyond": seen.share(inside, known["extrapolated"].to_numpy(bool)),
+            "rmse": {name: seen.root(square) for name, square in squares.items()},
+            "worse": {name: seen.mean(squares[name] - squares["value"], everywhere) for name in NAIVE},
         })  # fmt: skip
     return found
 
 
-def _share(inside: Array, runs: Array, seed: int) -> dict[str, Any]:
-    if not len(inside):
-        return {"n": 0, "value": None, "lo": None, "hi": None}
-    mean = clustered_mean(inside, runs, level=0.95, draws=DRAWS, seed=seed)
-    ends = [None if np.isnan(end) else float(np.clip(end, 0, 1)) for end in (mean.lo, mean.hi)]
-    return {"n": len(inside), "value": mean.value, "lo": ends[0], "hi": ends[1]}
+@dataclass(frozen=True)
+class Over:
+    """Means over rows whose runs [n] share their luck, as n, value, lo, hi for JSON."""
+
+    runs: Array
+    seed: int
+
+    def mean(self, values: Array, kept: Array) -> dict[str, Any]:
+        """Of values [n] where `kept` [n]."""
+        if not kept.any():
+            return {"n": 0, "value": None, "lo": None, "hi": None}
+        found = clustered_mean(values[kept], self.runs[kept], level=0.95, draws=DRAWS, seed=self.seed)
+        ends = [None if np.isnan(end) else float(end) for end in (found.lo, found.hi)]
+        return {"n": int(kept.sum()), "value": found.value, "lo": ends[0], "hi": ends[1]}
+
+    def share(self, hits: Array, kept: Array) -> dict[str, Any]:
+        """The same of truths, the ends inside [0, 1]."""
+        found = self.mean(hits, kept)
+        return found | {end: None if found[end] is None else min(max(found[end], 0.0), 1.0) for end in ("lo", "hi")}
+
+    def root(self, squares: Array) -> dict[str, Any]:
+        """The root of the mean."""
+        found = self.mean(squares, np.ones(len(squares), bool))
+        return {
+            key: value if key == "n" or value is None else float(np.sqrt(max(value, 0.0)))
+            for key, value in found.items()
+        }
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -75,10 +75,10 @@ def recovery(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figur
 def efficiency(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
     """E_r = n_hits N / (B r n_images): 1 for the ideal copier whatever the budget (measures.md 2.4)."""
     rows = last_evaluations(tables.strata)
-    needed = ["n_hits", "n_generated", "n_images", "n_train"]
+    needed = ["params", "n_hits", "n_generated", "n_images", "n_train"]
     rows = rows[rows[needed].notna().all(axis=1) & (rows["n_images"] > 0) & (rows["n_generated"] > 0)]
     if rows.empty or rows["copies"].nunique() < 2:
-        return "No figure of emission efficiency: it takes hits by stratum at two or more numbers of copies."
+        return "No figure of emission efficiency: it takes hits at two numbers of copies by models of known size."
     rows, setting = main_setting(rows, counts=("n_hits", "n_generated"))
     rows = rows.assign(share=rows["n_images"] * rows["copies"] / rows["n_train"])
     by = ("params", "copies")

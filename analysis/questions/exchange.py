@@ -19,6 +19,7 @@ from analysis.laws import law
 from analysis.onsets.run_setting import constant_rate
 from analysis.questions.answer import Answer, not_answerable, plain, sentences
 from analysis.questions.comparable import rows_at
+from analysis.questions.observations import one_setting
 from analysis.table import Tables
 from analysis.words import p_value, several
 
@@ -143,13 +144,14 @@ def exchange(tables: Tables, *, rate: float, at: Mapping[str, float], level: flo
 
 
 def _rows(tables: Tables, at: Mapping[str, float]) -> tuple["DataFrame", str]:
-    """Trained strata with counts, of runs at constant learning rate, and what was left out."""
-    evals = rows_at(tables.evals, at)
+    """Trained strata with counts, of the runs of one setting at constant learning rate, and what was left out."""
+    evals, other = one_setting(rows_at(tables.evals, at))
     strata = tables.strata.merge(evals[["run_id", "images_seen"]], on=["run_id", "images_seen"])
     steady = strata[strata["run_id"].isin(constant_rate(evals)["run_id"]) & (strata["images_seen"] > 0)]
     known = steady[steady["n_basin_recovered"].notna() & (steady["n_basin"] > 0)]
     decaying = evals["run_id"].nunique() - constant_rate(evals)["run_id"].nunique()
     return known, sentences(
+        *other,
         f"left out without n_basin or n_basin_recovered: {several(len(steady) - len(known), 'row')} of strata"
         if len(known) < len(steady)
         else "",

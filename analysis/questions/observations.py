@@ -76,7 +76,7 @@ def observations(tables: Tables, response: str, evaluation: str = "last") -> Obs
     if response not in RESPONSES:
         raise TableError(f"--response {response}: use {' or '.join(RESPONSES)}")
     chosen = RESPONSES[response]
-    evals, notes = _one_setting(tables.evals)
+    evals, notes = one_setting(tables.evals)
     evals, said = evaluated(evals, evaluation)
     frame = getattr(tables, chosen.table)
     frame = frame.merge(evals[["run_id", "images_seen"]], on=["run_id", "images_seen"])
@@ -133,7 +133,7 @@ def evaluated(evals: "DataFrame", evaluation: str) -> tuple["DataFrame", list[st
     return kept.loc[away[kept.index].groupby(kept["run_id"]).idxmin()].reset_index(drop=True), said
 
 
-def _one_setting(evals: "DataFrame") -> tuple["DataFrame", list[str]]:
+def one_setting(evals: "DataFrame") -> tuple["DataFrame", list[str]]:
     """The rows of the setting with most of them: other networks or other training are other surfaces."""
     ruled = evals.assign(lr=width_rule(evals))
     differing = [name for name in SETTING if ruled[name].nunique(dropna=False) > 1]

@@ -119,17 +119,7 @@ def surface(
 
     Raises CannotTell, and ValueError where no law has the parameter.
     """
-    runs = len(set(observed.run))
-    if runs < FEWEST_RUNS:
-        raise CannotTell(f"{several(runs, 'run')}: a surface takes at least {FEWEST_RUNS}, and 8 or more to be trusted")
-    total = observed.trials.sum()
-    if observed.hits.sum() in (0, total):
-        what = "not" if observed.hits.sum() == 0 else "every"
-        raise CannotTell(
-            f"{what} one of {amount(total)} trials is a success: the rate has a limit on one side only and no "
-            f"slope; train "
-            f"cells that memorize {'more' if what == 'not' else 'less'}"
-        )
+    _refuse_what_has_no_slope(observed)
     variables, notes = usable_variables(observed.x, target)
     groups, by = _held_out_groups(observed, target)
     labels, cluster = observed.cluster
@@ -164,6 +154,21 @@ def surface(
         observed, target, variables, tuple(found), len(set(labels)), by,
         condition_number([np.log(x[name]) for name in variables]) if len(variables) > 1 else 1.0, tuple(notes),
     )  # fmt: skip
+
+
+def _refuse_what_has_no_slope(observed: Observations) -> None:
+    """Raises CannotTell on too few runs, and on counts that are all hits or all misses."""
+    runs = len(set(observed.run))
+    if runs < FEWEST_RUNS:
+        raise CannotTell(f"{several(runs, 'run')}: a surface takes at least {FEWEST_RUNS}, and 8 or more to be trusted")
+    total = observed.trials.sum()
+    if observed.hits.sum() in (0, total):
+        what = "not" if observed.hits.sum() == 0 else "every"
+        raise CannotTell(
+            f"{what} one of {amount(total)} trials is a success: the rate has a limit on one side only and no "
+            f"slope; train "
+            f"cells that memorize {'more' if what == 'not' else 'less'}"
+        )
 
 
 def usable_variables(x: Mapping[str, Array], target: str) -> tuple[tuple[str, ...], list[str]]:

@@ -12,12 +12,13 @@ from analysis.onset import onsets
 from analysis.onsets.collapse import collapse
 from analysis.onsets.run_setting import width_rule
 from analysis.questions.answer import Answer
+from analysis.rates import wilson
 from analysis.registered import outcome
 from analysis.studies.memorization_figures import collapsed, predicted_against_measured
-from analysis.studies.quoted import count, interval, number, share
+from analysis.studies.quoted import count, interval, share
 from analysis.studies.rate_law import rate_law, slopes
 from analysis.studies.study import Study
-from analysis.summary import holdout_minima, last_evaluations, with_exposures
+from analysis.summary import holdout_minima, last_evaluations, pooled_rates, with_exposures
 from analysis.table import Tables
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
 BASE_RULE = "0.005 (width/16)^-0.9"
 EARLIEST = 25_600  # images seen: before it the averaged weights are those of the warm-up
+LATEST = 102_400  # images seen from which the law is fitted again, to see what its beginning does
 SEED, DRAWS = 0, 500
 PREDICTION = "prediction.csv"
+ENDS = ("value", "lo", "hi")
 
 
 def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
@@ -51,18 +54,23 @@ def _base(tables: Tables) -> tuple["DataFrame", "DataFrame"]:
 
 
 def _law(strata: "DataFrame") -> dict[str, str]:
-    """Recovery of a stratum in five logarithms, and in the quotients that the debate is about."""
+    """Recovery of a stratum in five logarithms, and as a share of its ceiling in the quotients of the debate."""
     late = strata[strata["images_seen"] >= EARLIEST]
     plain = {name: late[name] for name in ("params", "copies", "images_seen", "n_unique", "n_train")}
-    quotients = {
-        "params_per_unique": late["params"] / late["n_unique"], "unique": late["n_unique"],
-        "exposures": late["images_seen"] * late["copies"] / late["n_train"], "time": late["images_seen"],
-        "train": late["n_train"],
-    }  # fmt: skip
     found = {"n_rows": count(len(late)), "n_runs": count(late["run_id"].nunique())}
-    for name, trials in (("law", "n_basin"), ("ceiling", "n_ideal_basin_recovered")):
-        found |= slopes(rate_law(late, "n_basin_recovered", trials, plain), name)
-    return found | slopes(rate_law(late, "n_basin_recovered", "n_ideal_basin_recovered", quotients), "quotients")
+    found |= slopes(rate_law(late, "n_basin_recovered", "n_basin", plain), "law")
+    latest = strata[strata["images_seen"] >= LATEST]
+    for name, rows in (("quotients", late), ("quotients_latest", latest)):
+        found |= slopes(rate_law(rows, "n_basin_recovered", "n_ideal_basin_recovered", _quotients(rows)), name)
+    return found
+
+
+def _quotients(strata: "DataFrame") -> dict[str, Any]:
+    return {
+        "params_per_unique": strata["params"] / strata["n_unique"], "unique": strata["n_unique"],
+        "exposures": strata["images_seen"] * strata["copies"] / strata["n_train"], "time": strata["images_seen"],
+        "train": strata["n_train"],
+    }  # fmt: skip
 
 
 def _cells(evals: "DataFrame", strata: "DataFrame") -> dict[str, str]:
@@ -73,10 +81,14 @@ def _cells(evals: "DataFrame", strata: "DataFrame") -> dict[str, str]:
     for name, hits in (("third", "n_memorized"), ("quarter", "n_memorized_14"), ("half", "n_memorized_12")):
         found |= slopes(rate_law(cells, hits, "n_generated", x), f"cell_{name}")
     last = last_evaluations(evals)
-    f = (last["n_memorized"] / last["n_generated"]).groupby(last["cell_id"]).mean()
-    null = last["n_null_memorized"].sum() / last["n_generated"].sum()
-    return found | {"n_cells": count(len(f)), "share_lowest": share(f.min()), "share_highest": share(f.max()),
-                    "share_null": share(null)}  # fmt: skip
+    cell = pooled_rates(last, ("cell_id",), "n_memorized", "n_generated").sort_values("rate")
+    lowest, highest = cell.iloc[0], cell.iloc[-1]
+    return found | {
+        "n_cells": count(len(cell)),
+        "share_lowest": share(lowest["rate"], lowest["lo"], lowest["hi"]),
+        "share_highest": share(highest["rate"], highest["lo"], highest["hi"]),
+        "null": f"{count(last['n_null_memorized'].sum())} of {count(last['n_generated'].sum())}",
+    }
 
 
 def _questions(tables: Tables) -> dict[str, str]:
@@ -97,11 +109,11 @@ def _before_overfitting(evals: "DataFrame") -> dict[str, str]:
     rate = (lowest["n_memorized"] / lowest["n_generated"]).to_numpy()
     ends = last.set_index("run_id").loc[lowest["run_id"]]
     memorizes = (ends["n_memorized"] / ends["n_generated"]).to_numpy() > 0.01
-    extracted = lowest["n_extracted"].to_numpy()[memorizes]
+    extracted, most = lowest["n_extracted"].to_numpy()[memorizes], lowest.iloc[int(rate.argmax())]
     return {
         "runs_memorizing": count(memorizes.sum()),
         "of_them_at_minimum": count(np.sum(rate[memorizes] > 0.01)),
-        "most_at_minimum": share(rate.max()),
+        "most_at_minimum": share(*map(float, wilson(most["n_memorized"], most["n_generated"]))),
         "extracted_at_minimum": count(np.sum(extracted > 0)),
     }
 
@@ -128,9 +140,12 @@ def _registered(tables: Tables, folder: Path) -> dict[str, str]:
         name = one["response"].replace(" ", "_")
         found |= {f"registered_{name}_n": count(one["n_measured"])}
         for kind in ("coverage", "could_miss"):
-            part = one[kind]
-            found[f"registered_{name}_{kind}"] = share(part["value"], part["lo"], part["hi"])
-        found |= {f"registered_{name}_rmse_{how}": number(error) for how, error in one["rmse"].items()}
+            found[f"registered_{name}_{kind}"] = share(*(one[kind][end] for end in ENDS))
+        beyond = one["beyond"]
+        found[f"registered_{name}_beyond"] = f"{count(beyond['value'] * beyond['n'])} of {count(beyond['n'])}"
+        for part in ("rmse", "worse"):
+            for how, told in one[part].items():
+                found[f"registered_{name}_{part}_{how}"] = interval(*(told[end] for end in ENDS))
     return found
 
 

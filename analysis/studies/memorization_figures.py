@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from analysis.plots import GREY, Ordered, ReportFigure
 from analysis.registered import observed
-from analysis.studies.rate_law import rate_law, slope
+from analysis.studies.rate_law import rate_law, value_of
 from analysis.table import Tables
 from analysis.words import count_label
 
@@ -28,8 +28,7 @@ def collapsed(strata: "DataFrame") -> ReportFigure:
     exposures = (strata["images_seen"] * strata["copies"] / strata["n_train"]).to_numpy(float)
     x = {"params_per_unique": ratio, "exposures": exposures, "time": strata["images_seen"].to_numpy(float)}
     law = rate_law(strata, "n_basin_recovered", "n_ideal_basin_recovered", x)
-    b = {name: slope(law, name).value or 0.0 for name in x}
-    constant = law.params["b_0"].value or 0.0
+    b, constant = {name: value_of(law, f"b_{name}") for name in x}, value_of(law, "b_0")
     # In units of exposures: how often a network of 100 weights an image would have to see it, at 100,000 images seen.
     index = np.exp(np.log(exposures) + (b["params_per_unique"] * np.log(ratio / 100)
                    + b["time"] * np.log(x["time"] / 1e5)) / b["exposures"])  # fmt: skip
@@ -59,7 +58,7 @@ def collapsed(strata: "DataFrame") -> ReportFigure:
         f"point: a size's strata within a factor of 1.4 of the axis, pooled. Line: the logistic law of the three. "
         f"n = {len(strata):,} strata of {strata['run_id'].nunique()} runs."
     )
-    alt = "The share rises from 0 to near 1 along one S-shaped line that the points of all sizes follow."
+    alt = "The share rises from 0 to near 1 around one S-shaped line, the points of every size somewhat beside it."
     return ReportFigure("collapse", "curves", figure, caption, alt, True, pandas.concat(rows, ignore_index=True))
 
 
@@ -89,6 +88,6 @@ def predicted_against_measured(prediction: "DataFrame", tables: Tables) -> Repor
         f"the runs measured: {len(rows[rows['response'] != 'memorized'])} strata and "
         f"{len(rows[rows['response'] == 'memorized'])} cells. On the line: predicted exactly."
     )
-    alt = "Predicted against measured rates lie along the diagonal."
+    alt = "Predicted against measured rates scatter about the diagonal, most bars crossing it."
     columns = ["response", "run_id", "copies", "params", "value", "lo", "hi", "rate"]
     return ReportFigure("registered", "curves", figure, caption, alt, True, rows[columns])

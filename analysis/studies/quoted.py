@@ -7,6 +7,7 @@ A reader sees the number only; a page that says another one than the tables is a
 
 import re
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -19,8 +20,9 @@ def filled(page: str, numbers: Mapping[str, str], where: str) -> str:
     def of(found: re.Match[str]) -> str:
         name = found["name"]
         if name not in numbers:
-            known = ", ".join(sorted(n for n in numbers if n.split("/")[0] == name.split("/")[0])) or "no such study"
-            raise ValueError(f"{where}: quotes {name}, which no study gives; there are {known}")
+            near = get_close_matches(name, numbers, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(numbers)[:5]) or 'none'} …"
+            raise ValueError(f"{where}: quotes {name}, which no study gives; {hint}")
         return f"<!--={name}-->{numbers[name]}<!--/-->"
 
     return MARK.sub(of, page)

@@ -37,6 +37,14 @@ def slope(result: FitResult, name: str) -> Estimate:
     return result.params[f"b_{name}"]
 
 
+def value_of(result: FitResult, parameter: str) -> float:
+    """The parameter's value; raises ValueError where the law has none."""
+    value = result.params[parameter].value
+    if value is None:
+        raise ValueError(f"{parameter} of {result.law.formula} is not known: {result.message or result.status}")
+    return value
+
+
 def slopes(result: FitResult, prefix: str) -> dict[str, str]:
     """PREFIX_NAME -> `1.7 (1.6 to 1.8)` for every variable of the law."""
     found = {}

@@ -23,21 +23,23 @@ COLUMNS = (
 
 
 def planned_rows(cells: Iterable[Cell]) -> Iterator[dict[str, object]]:
-    """One row a stratum of each cell, keyed like `strata`; n_basin and n_generated are the trials it will have.
+    """One row a stratum of each cell, keyed like `strata`; n_basin and n_generated are the trials it will have: 0 where
+    `evaluate.measures` asks for no basin, or no neighbors.
 
     Raises ConfigError where a plan cannot be made. Folds are not taken out: they differ from run to run.
     """
     for cell in cells:
         config, work = cell.config, forecast(cell.config).work
-        made = plan(config.data)
-        chains = made.copies[equal_subset(made.copies, config.evaluate.basin_images)]
+        made, measures = plan(config.data), config.evaluate.measures
+        chains = made.copies[equal_subset(made.copies, config.evaluate.basin_images if "basin" in measures else 0)]
+        samples = config.evaluate.samples if "neighbors" in measures else 0
         for copies in made.strata:
             yield {
                 "run_id": cell.run_id, "cell_id": cell_id(config), "seed": config.seed,
                 "design": config.data.duplication.design, "width": config.model.width, "params": work.params,
                 "n_unique": made.n_unique, "n_train": made.n_train, "images_seen": work.images, "copies": copies,
                 "n_images": int(np.sum(made.copies == copies)), "exposures": work.images * copies / made.n_train,
-                "n_basin": DRAWS * int(np.sum(chains == copies)), "n_generated": config.evaluate.samples,
+                "n_basin": DRAWS * int(np.sum(chains == copies)), "n_generated": samples,
             }  # fmt: skip
 
 

@@ -76,7 +76,7 @@ def test_recovery_is_a_share_of_the_ceiling_where_it_is_known():
     strata = known.strata.assign(n_ideal_basin_recovered=30.0)
     strata["n_basin_recovered"] = np.floor(strata["n_basin_recovered"] / 2) + (strata["n_basin_recovered"] == CHAINS)
     known = of_rows(known.evals.to_dict("records"), strata.to_dict("records"))
-    rows = rows_to_come((634273,), ((64, (1,)),), (204_800,)).assign(n_ideal_basin_recovered=30)
+    rows = rows_to_come((634273,), ((64, (1,)),), (204_800,), first=100).assign(n_ideal_basin_recovered=30)
     found = predictions(known, rows).set_index("response")
     assert found.loc["recovery of ceiling", "value"] > 0.97 and found.loc["recovery of ceiling", "trials"] == 30
     assert list(predictions(known, rows.drop(columns="n_ideal_basin_recovered"))["response"]) == [
@@ -103,15 +103,19 @@ def test_outcome_counts_by_hand(tmp_path, capsys):
             ("recovery", "a", 4, 10, 0.5, 0.3, 0.7, 0.9, 0.9), ("recovery", "b", 1, 10, 0.5, 0, 1, 0.5, 0.5),
             ("memorized", "a", None, 10, 0.2, 0.1, 0.3, 0.5, 0.2),
             ("memorized", "b", None, 10, 0.1, 0, 0.3, 0.4, 0.4)]  # fmt: skip
-    prediction = pandas.DataFrame(rows, columns=columns)
+    prediction = pandas.DataFrame(rows, columns=columns).assign(extrapolated=[False, False, True, False, False, False])
     recovery, memorized = outcome(prediction, tables)
     assert (recovery["n"], recovery["n_measured"]) == (4, 3)
     assert recovery["coverage"]["value"] == pytest.approx(2 / 3)
     assert recovery["could_miss"] == {"n": 2, "value": 0.5, "lo": None, "hi": None}  # one run: no spread can be told
-    assert recovery["rmse"]["value"] == pytest.approx(0.4 / np.sqrt(3))
-    assert recovery["rmse"]["log_linear"] == pytest.approx(0.1 / np.sqrt(3))
-    assert recovery["beats"] == {"nearest_cell": False, "log_linear": False}
-    assert memorized["coverage"]["value"] == 0.5
+    assert recovery["beyond"] == {"n": 1, "value": 0.0, "lo": None, "hi": None}
+    assert recovery["rmse"]["value"]["value"] == pytest.approx(0.4 / np.sqrt(3))
+    assert recovery["rmse"]["log_linear"]["value"] == pytest.approx(0.1 / np.sqrt(3))
+    assert recovery["worse"]["log_linear"]["value"] == pytest.approx((0.1**2 - 0.4**2) / 3)
+    # Two runs whose squared errors differ by .09 and -.09: mean 0, and Student's t with one degree of freedom.
+    worse = memorized["worse"]["nearest_cell"]
+    assert worse["value"] == pytest.approx(0, abs=1e-12) and worse["hi"] == pytest.approx(12.7062 * 0.09, rel=1e-4)
+    assert memorized["coverage"]["value"] == 0.5 and memorized["beyond"]["n"] == 0
     path = tmp_path / "prediction.csv"
     prediction.to_csv(path, index=False)
     tables.evals.to_parquet(tmp_path / "evals.parquet")
@@ -124,6 +128,10 @@ def test_outcome_counts_by_hand(tmp_path, capsys):
 def test_rows_without_a_plan_and_levels_outside_are_refused(tmp_path, capsys):
     with pytest.raises(TableError, match=r"no column .*exposures.*--dry-run --rows"):
         predictions(of_rows([{"run_id": "a", "images_seen": 1, "params": 1}]), pandas.DataFrame({"run_id": ["a"]}))
+    seen = rows_to_come((2743,), ((64, (1,)),), (51_200,))
+    known = of_rows([{"run_id": "new0", "images_seen": 1, "params": 1}])
+    with pytest.raises(TableError, match=r"1 of the runs to predict are among the runs known \(new0"):
+        predictions(known, seen)
     assert main(["predict", str(tmp_path), "rows.csv", "--level", "2"]) == 2
     assert "--level 2 must lie in (0, 1)" in capsys.readouterr().err
     assert main(["predict", str(tmp_path), "rows.csv"]) == 2

@@ -39,7 +39,7 @@ def test_a_page_is_filled_in_place_and_again_without_change():
 
 
 def test_a_number_that_no_study_gives_is_refused():
-    with pytest.raises(ValueError, match=r"page: quotes a/psi, which no study gives; there are a/chi"):
+    with pytest.raises(ValueError, match=r"page: quotes a/psi, which no study gives; did you mean a/chi"):
         filled("<!--=a/psi-->1<!--/-->", {"a/chi": "1", "b/chi": "2"}, "page")
 
 

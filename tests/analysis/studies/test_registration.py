@@ -1,12 +1,13 @@
 """Study 1's predictions were committed before their runs were trained, and nobody touched them since."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
 import pandas
 import pytest
 
-from analysis.registered import RESPONSES
+from analysis.registered import RESPONSES, main
 
 ROOT = Path(__file__).resolve().parents[3]
 STUDY = ROOT / "results" / "memorization"
@@ -47,3 +48,13 @@ def test_every_predicted_run_was_trained():
     prediction, evals = pandas.read_csv(STUDY / "prediction.csv"), pandas.read_parquet(REGISTERED)
     assert set(prediction["run_id"]) == set(evals["run_id"]) and prediction["cell_id"].nunique() == 25
     assert set(prediction["response"]) == {one.name for one in RESPONSES}
+
+
+@pytest.mark.slow
+def test_the_predictions_are_made_again_from_what_was_known_before(tmp_path):
+    """By today's code, from the four parts of before: the file to its last digit."""
+    for part in ("spectrum", "rate", "subset", "robust"):
+        shutil.copytree(STUDY / "parts" / part, tmp_path / "parts" / part)
+    made = tmp_path / "prediction.csv"
+    assert main(["predict", str(tmp_path), str(STUDY / "registered" / "rows.csv"), "--out", str(made)]) == 0
+    assert made.read_text() == (STUDY / "prediction.csv").read_text()

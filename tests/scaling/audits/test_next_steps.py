@@ -32,9 +32,9 @@ def printed(tmp_path, capsys) -> list[list[str]]:
 
 
 def write(folder: Path, kid: float = 1.0) -> None:
-    """A study of one copy each in which size and number of images set the memorized share, all of this KID."""
+    """A study of the audit's images, one copy each: size and n_unique set the memorized share, all have this KID."""
     made = study(np.random.default_rng(0), truth=DATA, plans=PLANS, luck=0.0, samples=20_000)
-    evals = made.evals.assign(kid=kid, kid_se=0.001)
+    evals = made.evals.assign(dataset=f"folder:{folder.parent / 'train'}", kid=kid, kid_se=0.001)
     folder.mkdir()
     for name in schema.TABLES:
         (evals if name == "evals" else getattr(made, name)).to_parquet(folder / f"{name}.parquet")

@@ -63,6 +63,11 @@ def test_basin_chains_are_shared_out_as_equally_as_strata_allow(sweep):
     assert [row["exposures"] for row in rows] == pytest.approx([104 / 36, 3 * 104 / 36, 9 * 104 / 36], rel=1e-12)
 
 
+def test_what_is_not_measured_has_no_trials(sweep):
+    rows = list(planned_rows(expand(sweep, ["--evaluate.measures=[loss]"]).cells))
+    assert [(row["n_basin"], row["n_generated"], row["n_images"]) for row in rows] == [(0, 0, 6), (0, 0, 4), (0, 0, 2)]
+
+
 def test_rows_without_a_dry_run_or_without_a_folder_are_refused(sweep, tmp_path, capsys):
     assert main([str(sweep), f"--rows={tmp_path / 'rows.csv'}"]) == 2
     assert "belongs to --dry-run" in capsys.readouterr().err

@@ -60,7 +60,9 @@ def test_the_quickstart_has_four_sizes_four_copies_and_two_seeds():
 
 
 def test_memorization_spans_two_decades_of_weights_in_six_sizes():
-    cells = expand(ROOT / "sweeps" / "memorization.yaml").cells
+    cells = [
+        cell for name in ("memorization", "memorization_wide") for cell in expand(ROOT / f"sweeps/{name}.yaml").cells
+    ]
     sizes = {forecast(cell.config).work.params for cell in cells}
     assert len(sizes) >= 6 and log10(max(sizes) / min(sizes)) > 2
     assert len({cell.config.seed for cell in cells}) >= 3

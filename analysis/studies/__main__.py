@@ -11,8 +11,7 @@ from pathlib import Path
 
 from analysis.command import command_line
 from analysis.studies.quoted import filled
-from analysis.studies.study import NUMBERS, Study, fingerprint
-from analysis.table import load
+from analysis.studies.study import NUMBERS, Study
 
 FORMATS = ("png", "svg")
 PAGES = ("README.md", "docs/*.md", "results/*.md", "results/*/README.md")
@@ -20,9 +19,9 @@ PAGES = ("README.md", "docs/*.md", "results/*.md", "results/*/README.md")
 
 def known() -> dict[str, Study]:
     """Every study that has a file of its own here, by name."""
-    from analysis.studies import memorization
+    from analysis.studies import confound, flush_out, memorization
 
-    return {one.STUDY.name: one.STUDY for one in (memorization,)}
+    return {one.STUDY.name: one.STUDY for one in (memorization, flush_out, confound)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _with_tables(results: Path) -> list[Path]:
-    return [results / name for name in known() if (results / name).is_dir()]
+    return [results / name for name, study in known().items() if (results / (study.of or name)).is_dir()]
 
 
 def make(folder: Path) -> None:
@@ -66,8 +65,9 @@ def make(folder: Path) -> None:
         raise ValueError(f"{folder}: no study; there are {', '.join(known())}")
     from analysis.pictures.saving import save, save_data
 
-    tables = load(folder)
-    found = {"numbers": dict(study.numbers(tables, folder)), "tables": fingerprint(folder)}
+    tables = study.tables(folder.parent)
+    found = {"numbers": dict(study.numbers(tables, folder)), "tables": study.fingerprint(folder.parent)}
+    folder.mkdir(exist_ok=True)
     (folder / NUMBERS).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     pictures = folder / "figures"
     pictures.mkdir(exist_ok=True)

@@ -35,7 +35,7 @@ ENDS = ("value", "lo", "hi")
 
 
 def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
-    evals, strata = _base(tables)
+    evals, strata = base(tables)
     found: dict[str, str] = {}
     found |= _law(strata)
     found |= _cells(evals, tables.strata)
@@ -46,7 +46,7 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
     return found
 
 
-def _base(tables: Tables) -> tuple["DataFrame", "DataFrame"]:
+def base(tables: Tables) -> tuple["DataFrame", "DataFrame"]:
     """Evaluations and strata of the runs at the width rule with averaged weights: robustness is told apart."""
     evals = tables.evals[(width_rule(tables.evals) == BASE_RULE) & tables.evals["ema"].notna()]
     strata = tables.strata.merge(evals[["run_id", "images_seen"]], on=["run_id", "images_seen"])
@@ -150,7 +150,7 @@ def _registered(tables: Tables, folder: Path) -> dict[str, str]:
 
 
 def figures(tables: Tables, folder: Path) -> Sequence["ReportFigure"]:
-    _, strata = _base(tables)
+    _, strata = base(tables)
     drawn = [collapsed(strata[strata["images_seen"] >= EARLIEST])]
     prediction = read_table(folder / PREDICTION)
     if set(prediction["run_id"]) & set(tables.evals["run_id"]):

@@ -6,7 +6,7 @@ A reader sees the number only; a page that says another one than the tables is a
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 import numpy as np
@@ -63,3 +63,9 @@ def share(value: float | None, lo: float | None = None, hi: float | None = None)
         return "cannot tell"
     said = f"{number(100 * value)} %"
     return said if lo is None or hi is None else f"{said} ({number(100 * lo)} to {number(100 * hi)})"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows of cells as a table of a page, to be quoted as one text; the first column is words, the others numbers."""
+    head = ["", f"| {' | '.join(header)} |", f"| --- |{' ---: |' * (len(header) - 1)}"]
+    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows), ""])

@@ -7,11 +7,11 @@ import pytest
 
 from analysis.studies.__main__ import known, main, numbers, pages
 from analysis.studies.quoted import count, filled, interval, number, quoted, share
-from analysis.studies.study import NUMBERS, fingerprint
-from analysis.table import load
+from analysis.studies.study import NUMBERS
 
-ROOT = Path(__file__).resolve().parents[3]
-STUDIES = [name for name in known() if (ROOT / "results" / name / NUMBERS).exists()]
+RESULTS = Path(__file__).resolve().parents[3] / "results"
+ROOT = RESULTS.parent
+STUDIES = [name for name in known() if (RESULTS / name / NUMBERS).exists()]
 
 
 @pytest.mark.parametrize(
@@ -55,17 +55,16 @@ def test_every_quoted_number_is_the_one_of_its_study():
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_numbers_come_from_the_tables_that_are_committed(name):
-    folder = ROOT / "results" / name
-    made = json.loads((folder / NUMBERS).read_text(encoding="utf-8"))
-    assert made["tables"] == fingerprint(folder), f"{name}: its tables changed; run make studies-figures"
+    made = json.loads((RESULTS / name / NUMBERS).read_text(encoding="utf-8"))
+    assert made["tables"] == known()[name].fingerprint(RESULTS), f"{name}: tables changed; run make studies-figures"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_numbers_are_made_again_from_the_tables(name):
-    folder = ROOT / "results" / name
+    study, folder = known()[name], RESULTS / name
     made = json.loads((folder / NUMBERS).read_text(encoding="utf-8"))["numbers"]
-    assert dict(known()[name].numbers(load(folder), folder)) == made
+    assert dict(study.numbers(study.tables(RESULTS), folder)) == made
 
 
 def test_a_folder_that_is_no_study_is_refused(tmp_path, capsys):

@@ -111,7 +111,8 @@ def study_fits(tables: Tables, *, draws: int, level: float, seed: int) -> tuple[
     cells = with_exposures(tables.evals, tables.strata)
     asked = (
         ("recovery", "Recovery of a stratum's images", "n_basin_recovered / n_basin, by stratum", tables.strata,
-         ("run_id", "copies"), "n_basin_recovered", "n_basin", ("params", "copies", "images_seen", "n_unique")),
+         ("run_id", "copies"), "n_basin_recovered", "n_basin",
+         ("params", "copies", "images_seen", "n_unique", "n_train")),
         ("memorized", "Memorized share of generated samples", "n_memorized / n_generated, by cell", cells,
          ("run_id",), "n_memorized", "n_generated", ("params", "exposures", "n_unique")),
     )  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from analysis.command import command_line
 from analysis.studies.quoted import filled
-from analysis.studies.study import NUMBERS, Study
+from analysis.studies.study import NUMBERS, TABLES, Study
 
 FORMATS = ("png", "svg")
 PAGES = ("README.md", "docs/*.md", "results/*.md", "results/*/README.md")
@@ -19,9 +19,9 @@ PAGES = ("README.md", "docs/*.md", "results/*.md", "results/*/README.md")
 
 def known() -> dict[str, Study]:
     """Every study that has a file of its own here, by name."""
-    from analysis.studies import confound, flush_out, memorization
+    from analysis.studies import confound, counterfactual, flush_out, memorization, prompted
 
-    return {one.STUDY.name: one.STUDY for one in (memorization, flush_out, confound)}
+    return {one.STUDY.name: one.STUDY for one in (memorization, counterfactual, flush_out, confound, prompted)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _with_tables(results: Path) -> list[Path]:
-    return [results / name for name, study in known().items() if (results / (study.of or name)).is_dir()]
+    """The folders of the studies whose tables are there."""
+    there = {name: results / (study.of or name) for name, study in known().items()}
+    return [results / name for name, folder in there.items() if any(folder.rglob(TABLES))]
 
 
 def make(folder: Path) -> None:

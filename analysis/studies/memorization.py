@@ -17,8 +17,8 @@ from analysis.registered import outcome
 from analysis.studies.memorization_figures import collapsed, predicted_against_measured
 from analysis.studies.quoted import count, interval, share
 from analysis.studies.rate_law import rate_law, slopes
-from analysis.studies.study import Study
-from analysis.summary import holdout_minima, last_evaluations, pooled_rates, with_exposures
+from analysis.studies.study import Study, drawn
+from analysis.summary import holdout_minima, last_evaluations, pooled_rates, study_fits, with_exposures
 from analysis.table import Tables
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ LATEST = 102_400  # images seen from which the law is fitted again, to see what 
 SEED, DRAWS = 0, 500
 PREDICTION = "prediction.csv"
 ENDS = ("value", "lo", "hi")
+LEVEL, BOUNDARY = 0.95, "boundary_holdout_last"
 
 
 def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
@@ -92,7 +93,7 @@ def _cells(evals: "DataFrame", strata: "DataFrame") -> dict[str, str]:
 
 
 def _questions(tables: Tables) -> dict[str, str]:
-    how = dict(rate=0.01, at={}, level=0.95, draws=DRAWS, seed=SEED)
+    how = dict(rate=0.01, at={}, level=LEVEL, draws=DRAWS, seed=SEED)
     asked: dict[str, Answer] = {name: question(name)(tables, **how) for name in ("exchange", "absolute_vs_fraction")}
     amount: dict[str, Any] = {str(row["slope_of_ln"]).split(":")[0]: row for row in asked["absolute_vs_fraction"].rows}
     chi = asked["exchange"]
@@ -150,12 +151,25 @@ def _registered(tables: Tables, folder: Path) -> dict[str, str]:
 
 
 def figures(tables: Tables, folder: Path) -> Sequence["ReportFigure"]:
-    _, strata = base(tables)
-    drawn = [collapsed(strata[strata["images_seen"] >= EARLIEST])]
+    evals, strata = base(tables)
+    made = [collapsed(strata[strata["images_seen"] >= EARLIEST])]
     prediction = read_table(folder / PREDICTION)
     if set(prediction["run_id"]) & set(tables.evals["run_id"]):
-        drawn.append(predicted_against_measured(prediction, tables))
-    return drawn
+        made.append(predicted_against_measured(prediction, tables))
+    kept = Tables(evals, strata, tables.noise_levels, tables.prompts, tables.images)
+    return made + _of_the_report(kept)
+
+
+def _of_the_report(tables: Tables) -> list["ReportFigure"]:
+    """The phase boundary and the Pareto boundary at the end, as the report draws them."""
+    from analysis.pictures.boundary_figures import boundaries
+    from analysis.pictures.map_figures import maps
+    from analysis.pictures.scales import study_scale
+
+    params = study_scale(tables, "params")
+    fits, _ = study_fits(tables, draws=DRAWS, level=LEVEL, seed=SEED)
+    found = drawn(maps(tables, params, {one.name: one for one in fits}, LEVEL))
+    return [*found, *(one for one in drawn(boundaries(tables, params, {}, LEVEL)) if one.name == BOUNDARY)]
 
 
 STUDY = Study("memorization", numbers, figures)

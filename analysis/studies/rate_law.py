@@ -18,17 +18,19 @@ Array = np.ndarray
 
 
 def rate_law(
-    frame: "DataFrame", hits: str, trials: str, variables: Mapping[str, Array], *, level: float = 0.95
-) -> FitResult:
+    frame: "DataFrame", hits: str, trials: str, variables: Mapping[str, Array], *, level: float = 0.95,
+    name: str = "logistic",
+) -> FitResult:  # fmt: skip
     """logit hits/trials = b_0 + sum b_v ln v over the rows of `frame` [n]; its runs are the clusters.
 
+    `name` may be log_linear: then hits/trials itself is that sum, as papers on language models fit it.
     `variables` may be quotients of columns: in ln(params/n_unique) and ln n_unique, say, the second coefficient is what
     n_unique does beyond the quotient, and an interval that holds 0 says that the quotient decides.
     """
     known = (frame[trials] > 0) & frame[hits].notna()
     y, n = (frame.loc[known, name].to_numpy(float) for name in (hits, trials))
     x = {name: np.asarray(column, float)[known.to_numpy(bool)] for name, column in variables.items()}
-    result = fit(law("logistic", tuple(x)), x, np.minimum(y, n), trials=n, level=level, starts=16)
+    result = fit(law(name, tuple(x)), x, np.minimum(y, n), trials=n, level=level, starts=16)
     return by_run(result, frame.loc[known, "run_id"].to_numpy())
 
 

@@ -34,3 +34,10 @@ class Study:
         folders = [results / name for name in dict.fromkeys((self.name, self.of or self.name, *self.beside))]
         files = sorted(file for folder in folders for file in (*folder.rglob(TABLES), *folder.glob("*.csv")))
         return {str(file.relative_to(results)): sha256(file.read_bytes()).hexdigest()[:16] for file in files}
+
+
+def drawn(figures: "list[ReportFigure] | str") -> "list[ReportFigure]":
+    """What a builder of the report has drawn; raises ValueError with its words where it could not."""
+    if isinstance(figures, str):
+        raise ValueError(figures)
+    return figures

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from itertools import product
 
 import numpy as np
 import pandas
@@ -16,6 +17,7 @@ from analysis.summary import (
     with_exposures,
 )
 from analysis.table import load
+from tests.analysis.asked_study import of_rows
 
 TRUTH = {"b_params": 0.6, "b_copies": 0.9}  # of conftest
 
@@ -27,9 +29,29 @@ def test_the_study_s_truth_comes_back(runs_folder):
         assert recovery.result.params[name].lo < truth < recovery.result.params[name].hi
     assert recovery.result.bootstrap["draws"] == 60
     assert {found.name for found in fits} == {"recovery", "memorized"}
-    assert (
-        len(missing) == 1 and "n_unique moves together with params, exposures" in missing[0]
-    )  # two training sets only
+    # Two training sets only: what came of their sizes cannot be told apart.
+    by_stratum, by_cell = missing
+    assert "n_train moves together with params, copies, n_unique" in by_stratum
+    assert "n_unique moves together with params, exposures" in by_cell
+
+
+def test_copies_are_not_mistaken_for_what_the_size_of_the_training_set_does():
+    """A spectrum and single images pooled: the same copies are seen ten times less often in the larger training set.
+
+    Without n_train the slope of copies is pulled from 2 to below 1.6, and a phase boundary drawn by it is wrong.
+    """
+    rng, truth, rows = np.random.default_rng(0), {"params": 1.0, "copies": 2.0, "n_train": -2.0}, []
+    for run, (params, n_train, seed) in enumerate(product((1e4, 4e4, 16e4), (256, 2_560), range(4))):
+        for copies in (1, 2, 4, 8, 16):
+            x = {"params": params, "copies": copies, "n_train": n_train}
+            rate = 1 / (1 + np.exp(-(0.3 + sum(b * np.log(x[v]) for v, b in truth.items()))))
+            rows.append({**x, "run_id": f"r{run}", "cell_id": f"c{run}", "seed": seed, "n_unique": 128,
+                         "images_seen": 1e5, "n_basin": 256, "n_basin_recovered": rng.binomial(256, rate)})  # fmt: skip
+    evals = [dict(row) for row in rows if row["copies"] == 1]
+    (recovery,), _ = study_fits(of_rows(evals, rows), draws=60, level=0.95, seed=0)
+    for name, slope in truth.items():
+        found = recovery.result.params[f"b_{name}"]
+        assert found.lo < slope < found.hi, name
 
 
 def test_one_run_is_no_curve_and_says_so(make_runs):

@@ -252,6 +252,7 @@ def _near(images: "DataFrame", found: Sequence[Cell], gallery: Mapping[str, Arra
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """0; 2 where an option or the tables cannot be used, or hold no runs with folds to compare, in one line."""
     purpose, example = (__doc__ or "").splitlines()[0], "runs --out counterfactual"
     made = command_line("analysis.counterfactual", "TABLES --out DIR [options]", purpose, example)
     made.add_argument("tables", help="a folder of runs, or of tables written by scaling.collect")
@@ -284,9 +285,8 @@ def _written(options: argparse.Namespace) -> str:
     table.to_parquet(out / "counterfactual.parquet", index=False)
     (out / "counterfactual.json").write_text(json.dumps(answer, indent=2, allow_nan=False) + "\n")
 
-    from analysis.pictures.counterfactual_figures import (
-        figures,  # matplotlib: a second that a wrong table need not wait for
-    )
+    # matplotlib: a second that a wrong table need not wait for
+    from analysis.pictures.counterfactual_figures import figures
 
     shown = pooled(table) if len(answer["cells"]) > 1 else table
     for name, figure in figures(shown, answer["pooled"] or answer["cells"][0], gallery).items():

@@ -229,6 +229,7 @@ def _refused(frame: "DataFrame", values: Mapping[str, Array], x: str, se: str | 
 
 
 def parser() -> argparse.ArgumentParser:
+    """The command line."""
     made = command_line(
         "analysis.double_descent",
         "TABLE --x COL --y COL [options]",
@@ -266,6 +267,7 @@ def _range(text: str) -> tuple[float, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """0; 2 where words or table cannot be used, in one line; a verdict of cannot_tell is an answer."""
     options = parser().parse_args(argv)
     return answer_json("analysis.double_descent", options.out, lambda: _answer(options))
 

@@ -13,6 +13,8 @@ Array = np.ndarray
 
 
 class Interval(NamedTuple):
+    """A rate or difference and its ends, arrays of one shape; NaN where nothing was counted."""
+
     value: Array
     lo: Array
     hi: Array

@@ -18,6 +18,8 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Boundary:
+    """The front, the volume it dominates up to `reference`, and its knee; None where nothing could be drawn."""
+
     front: Array  # numbers of the points that no other dominates, as they stand
     membership: Array | None  # [n] share of draws holding the point in which it is on the front; None without draws
     volume: float

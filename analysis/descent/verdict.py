@@ -41,6 +41,7 @@ class Question:
 
     @property
     def test(self) -> str:
+        """confirmatory where a window was named beforehand, else search."""
         return "search" if self.window is None else "confirmatory"
 
 
@@ -64,6 +65,7 @@ class Verdict:
     second_descent: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
+        """An entry of `groups` but for its `group`."""
         return asdict(self)
 
 

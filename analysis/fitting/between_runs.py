@@ -34,6 +34,7 @@ class Scatter:
     message: str = ""
 
     def as_json(self) -> dict[str, Any]:
+        """The `between_runs` of a fit's answer."""
         return dict(vars(self))
 
 

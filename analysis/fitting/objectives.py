@@ -30,11 +30,13 @@ class Terms(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
+    """A loss: the sum over rows of what `terms` makes of a law on `scale`."""
+
     kind: str
     scale: str  # of the law: value, log or logit
     terms: Callable[..., Terms]  # (m, y, trials, c) -> Terms
-    nuisance: bool = False
-    delta: float | None = None
+    nuisance: bool = False  # whether c is searched beside the law's parameters
+    delta: float | None = None  # of Huber, in ln y
 
 
 def _squares(m: Array, y: Array, trials: Array | None, c: Array | None) -> Terms:

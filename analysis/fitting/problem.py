@@ -43,6 +43,7 @@ class Problem:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The law's parameters, in order; the nuisance has no name."""
         return self.law.parameters
 
     @cached_property
@@ -182,10 +183,12 @@ def alike(columns: Sequence[Array]) -> Alike:
 
 
 class Slope(NamedTuple):
-    value: Array
-    gradient: Array
-    hessian: Array
-    lean: Array
+    """An objective at points u [m k]; its value is inf where it overflows."""
+
+    value: Array  # [m]
+    gradient: Array  # [m k]
+    hessian: Array  # [m k k]
+    lean: Array  # [m k k] positive, so that a step may lean on it where the Hessian is not
 
 
 def cleaned(

@@ -15,6 +15,8 @@ Array = np.ndarray
 
 
 class Status(StrEnum):
+    """ok: a minimum inside the bounds and every interval closed. Else `message` says what the data lack."""
+
     OK, AT_BOUND, NOT_IDENTIFIABLE, FAILED = "ok", "at_bound", "not_identifiable", "failed"
 
 
@@ -31,6 +33,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class FitResult:
+    """A law fitted to a problem; where nothing was fitted, objective and best are None and `message` says why."""
+
     problem: Problem = field(repr=False)
     level: float
     n: int
@@ -69,6 +73,7 @@ class FitResult:
 
     @property
     def law(self) -> Law:
+        """The problem's."""
         return self.problem.law
 
     @property
@@ -83,6 +88,7 @@ class FitResult:
         return self.law.predict(x, self.problem.natural(self.best))
 
     def as_json(self) -> dict[str, Any]:
+        """The answer of analysis.fit (design.md 6) but for holdout and predictions."""
         kind: dict[str, Any] = {"kind": self.problem.objective.kind, "value": self.objective}
         if self.problem.objective.nuisance:
             kind["overdispersion"] = self.overdispersion

@@ -35,6 +35,8 @@ def open_sides(design: Array, hits: Array, trials: Array) -> tuple[Array, Array]
 
 
 class Penalised(NamedTuple):
+    """Firth's estimate: values [k], standard errors [k] and covariance [k k], in natural units."""
+
     values: Array
     se: Array
     covariance: Array

@@ -33,6 +33,7 @@ class ClusteredFit(FitResult):
     scatter: Scatter = field(kw_only=True)
 
     def as_json(self) -> dict[str, Any]:
+        """The fit's answer and `between_runs`."""
         return {**super().as_json(), "between_runs": self.scatter.as_json()}
 
 

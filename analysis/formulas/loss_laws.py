@@ -23,6 +23,7 @@ def chinchilla(N: Array, D: Array, E: Array, A: Array, B: Array, alpha: Array, b
 def chinchilla_gradient(
     N: Array, D: Array, E: Array, A: Array, B: Array, alpha: Array, beta: Array
 ) -> tuple[Array, ...]:
+    """Derivatives of `chinchilla` in E, A, B, alpha and beta, shapes as there."""
     in_a, in_b = N**-alpha, D**-beta
     return np.ones_like(in_a), in_a, in_b, -A * in_a * np.log(N), -B * in_b * np.log(D)
 

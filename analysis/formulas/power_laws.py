@@ -16,6 +16,7 @@ def power(x: Array, b: Array, c: Array) -> Array:
 
 
 def power_gradient(x: Array, b: Array, c: Array) -> tuple[Array, ...]:
+    """Derivatives of `power` in b and c, shapes as there."""
     in_b = x**c
     return in_b, b * in_b * np.log(x)
 
@@ -48,6 +49,7 @@ def power_offset(x: Array, e: Array, b: Array, c: Array) -> Array:
 
 
 def power_offset_gradient(x: Array, e: Array, b: Array, c: Array) -> tuple[Array, ...]:
+    """Derivatives of `power_offset` in e, b and c, shapes as there; that in e is [n]."""
     return np.ones_like(x), *power_gradient(x, b, c)
 
 

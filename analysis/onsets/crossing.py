@@ -13,6 +13,8 @@ Array = np.ndarray
 
 
 class Status(StrEnum):
+    """Where a crossing lies: between two points of the curve, or on one side of all of them."""
+
     INTERP = "interp"  # bracketed by two points
     BELOW_RANGE = "below_range"  # beyond the level at the first point already
     ABOVE_RANGE = "above_range"  # not beyond the level at any point
@@ -21,6 +23,8 @@ class Status(StrEnum):
 
 
 class Crossing(NamedTuple):
+    """A first crossing, on the axis of its curve (images seen, unique images)."""
+
     value: float  # NaN unless the status is interp
     a: float  # it lies in (a, b]
     b: float

@@ -249,6 +249,7 @@ def neighbor_share(table: "DataFrame") -> dict[str, Any] | None:
 
 
 def as_json(found: Correlation) -> dict[str, Any]:
+    """value, lo and hi, null where NaN, and n."""
     return {**_numbers(value=found.value, lo=found.lo, hi=found.hi), "n": found.n}
 
 

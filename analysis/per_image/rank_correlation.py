@@ -13,6 +13,8 @@ Array = np.ndarray
 
 
 class Correlation(NamedTuple):
+    """A coefficient with its interval."""
+
     value: float  # NaN for a constant column or fewer than 2 pairs
     lo: float  # NaN besides for fewer than 4 pairs, and at |value| = 1
     hi: float

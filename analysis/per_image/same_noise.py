@@ -12,6 +12,8 @@ Array = np.ndarray
 
 
 class SameNoise(NamedTuple):
+    """The mean cosine over noises with its interval, beside its null."""
+
     mean: float  # cosine of the two samples of one noise
     lo: float
     hi: float

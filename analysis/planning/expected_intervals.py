@@ -43,6 +43,8 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Question:
+    """A quantity whose interval a study would tell; truth is None where the assumed law never gets there."""
+
     name: str
     scale: str  # of its width: difference (hi - lo) or ratio (hi / lo)
     truth: float | None

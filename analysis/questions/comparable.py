@@ -67,6 +67,8 @@ def logit_rate(hits: Array, trials: Array) -> Array:
 
 
 class State(NamedTuple):
+    """One run where it first has a given hold-out loss: its clock, and y there."""
+
     images_seen: float
     y: float
 
@@ -90,6 +92,8 @@ def state_at_loss(images_seen: Array, loss: Array, loss_se: Array, y: Array, tar
 
 
 class Mean(NamedTuple):
+    """A mean with its interval by cluster."""
+
     value: float
     lo: float  # NaN where the spread cannot be told: one cluster, or all clusters equal
     hi: float

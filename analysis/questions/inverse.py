@@ -26,6 +26,8 @@ REACH = 40.0  # in ln x beyond the data: a crossing farther away than e^40 is no
 
 
 class Inverse(NamedTuple):
+    """A question solved for one variable: what it is asked of, and the sentences of its answer."""
+
     variable: str
     response: str
     rising: bool  # f must rise with the variable for the question to make sense

@@ -15,6 +15,8 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Luck:
+    """Moments of a fit's residuals by run, from which `sd` is estimated and redrawn."""
+
     q: float  # sum over runs of W R^2: R the run's mean working residual, W its weight
     weight: float  # by how much q exceeds its mean per unit of variance between runs
     freedom: int  # runs minus parameters; 0: nothing can be said

@@ -89,6 +89,7 @@ class Candidates:
     beyond: Array  # [c] a level nobody trained
 
     def words(self, k: int) -> str:
+        """Candidate k in words."""
         kind = "one more seed of" if self.trained[k] else "the new cell"
         return f"{kind} params {self.params[k]:.6g}, images_seen {self.images_seen[k]:.6g}, {self.plan[k]}"
 

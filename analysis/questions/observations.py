@@ -33,6 +33,8 @@ FEWEST_DRAWS = 5  # below it whole draws of images cannot be resampled
 
 
 class Response(NamedTuple):
+    """What is counted: a table, its columns of hits and trials, and its name in words."""
+
     table: str
     hits: str
     trials: str
@@ -47,6 +49,8 @@ RESPONSES = {
 
 @dataclass(frozen=True)
 class Observations:
+    """Counts and variables of n rows, one evaluation a run; `notes` say what was left out."""
+
     response: Response
     x: Mapping[str, Array]  # every one of VARIABLES that was recorded [n]
     hits: Array  # [n]
@@ -59,6 +63,7 @@ class Observations:
 
     @property
     def varied(self) -> tuple[str, ...]:
+        """The variables that differ between rows, in order of VARIABLES."""
         return tuple(name for name, values in self.x.items() if varies(values))
 
     @property

@@ -39,11 +39,14 @@ class Competitor:
 
     @property
     def held_out(self) -> float:
+        """The mean error, by which laws are ranked; NaN where a level's rows are not determined without it."""
         return float(np.mean(self.errors))
 
 
 @dataclass(frozen=True)
 class Surface:
+    """The laws fitted to one study's counts, of which the first was chosen."""
+
     observed: Observations
     target: str  # the variable the question is about
     variables: tuple[str, ...]  # of the laws; the target first
@@ -55,6 +58,7 @@ class Surface:
 
     @property
     def result(self) -> FitResult:
+        """The fit of the law chosen."""
         return self.competitors[0].result
 
     def at(self, given: Mapping[str, float]) -> tuple[dict[str, float], list[str], bool]:
@@ -71,6 +75,7 @@ class Surface:
         return point, [name for name in wanted if name not in given], any(self.outside(n, v) for n, v in point.items())
 
     def outside(self, name: str, value: float) -> bool:
+        """Whether the value lies outside the rows fitted."""
         known = self.observed.x[name]
         return bool(value < known.min() * (1 - 1e-9) or value > known.max() * (1 + 1e-9))
 

@@ -38,6 +38,7 @@ class Ladder:
 
     @property
     def rate(self) -> Array:
+        """Memorized share of samples [r k]."""
         return self.hits / self.trials
 
 

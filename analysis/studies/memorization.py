@@ -35,6 +35,7 @@ ENDS = ("value", "lo", "hi")
 
 
 def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
+    """Every number the pages quote, by name; `folder` holds the registered predictions."""
     evals, strata = _base(tables)
     found: dict[str, str] = {}
     found |= _law(strata)
@@ -150,6 +151,7 @@ def _registered(tables: Tables, folder: Path) -> dict[str, str]:
 
 
 def figures(tables: Tables, folder: Path) -> Sequence["ReportFigure"]:
+    """The collapse of recovery, and beside what was registered what was measured, once its runs are there."""
     _, strata = _base(tables)
     drawn = [collapsed(strata[strata["images_seen"] >= EARLIEST])]
     prediction = read_table(folder / PREDICTION)

@@ -29,7 +29,7 @@ RUN = "run_id"  # the replicate where no other is named: evaluations of one run 
 def predicted_threshold(n_unique: float, noise_draws: float | None, d: int) -> float | None:
     """Parameters at which m frozen draws a unique image put the peak: n m d (d = 1: random features, p = n m).
 
-    None for fresh noise at every step (m = null): a U shape, no peak (Urfin et al. 2026).
+    None for fresh noise (m = null): a U shape, no peak (Urfin et al. 2026). Raises ValueError on n, m, d <= 0.
 
     >>> predicted_threshold(64, 4, d=8 * 8)  # 64 digits, 4 draws each
     16384.0

@@ -54,7 +54,10 @@ def boundary(
 def boundary_of(
     points: Points, *, reference: Array | None = None, draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> Boundary:
-    """The same of `Rows` (counts too) or `Cells`. Deterministic in `seed`; raises ValueError on NaN and on no rows."""
+    """The same of `Rows` (counts too) or `Cells`; reference [c]. Deterministic in `seed`.
+
+    Raises ValueError on NaN and on no rows.
+    """
     value, n = points.value, len(points.value)
     if not n:
         raise ValueError("no rows: the front of nothing cannot be told")

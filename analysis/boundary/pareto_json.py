@@ -30,7 +30,7 @@ class Study:
 
     @property
     def point_number(self) -> Array:
-        """How the answer numbers the points: as rows of the table, or as entries of its list of cells."""
+        """How the answer numbers the points [k]: as rows of the table, or as entries of its list of cells."""
         return np.arange(len(self.points.value)) if isinstance(self.points, Cells) else self.number
 
 

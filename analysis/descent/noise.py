@@ -95,7 +95,7 @@ class Replicates:
         return mean, _moderated(squares, n)[0]
 
     def contrast(self, weights: Array) -> tuple[float, float, float]:
-        """Welch (1947), or Student's within runs where these are correlated; one value at an x: pooled variance."""
+        """Of weights [K]: Welch (1947), or Student's within correlated runs; one value at an x: pooled variance."""
         at = weights != 0
         whole = self.y[~np.isnan(self.y[:, at]).any(axis=1)][:, at]
         if self.rho > 0 and len(whole) > 1:  # else neighbours averaged in one window would count as independent
@@ -194,7 +194,7 @@ def blocks(x: Array, y: Array) -> Blocks | str:
 
 
 def autoregressive(shape: tuple[int, ...], rho: float, rng: np.random.Generator) -> Array:
-    """Stationary AR(1) noise of variance 1 along the last axis."""
+    """Stationary AR(1) noise [*shape] of variance 1 along the last axis."""
     z = rng.standard_normal((shape[-1], *shape[:-1]))
     if rho > 0:
         for k in range(1, len(z)):

@@ -46,7 +46,7 @@ def rise_and_fall(d: Array) -> Array:
 
 
 def search_statistic(mean: Array, se: Array) -> float:
-    """T = max_j min(max_{i<j} (y_j - y_i)/s_ij, max_{k>j} (y_j - y_k)/s_jk)."""
+    """T = max_j min(max_{i<j} (y_j - y_i)/s_ij, max_{k>j} (y_j - y_k)/s_jk) of mean y, se [K]."""
     return float(rise_and_fall(differences(mean, se)).max())
 
 

@@ -72,7 +72,7 @@ class Verdict:
 def unjudged(x: Array, mean: Array, size: tuple[int, int], question: Question, why: str) -> Verdict:
     """cannot_tell where nothing says how noisy the curve is, or it is too short: the bare shape, without intervals.
 
-    size: number of x and of replicates.
+    x, mean [K]; size: number of x and of replicates.
     """
     found = peak(mean, _inside(x, question.window))
     shape: dict[str, Any] = {"prominence": found.prominence if found else 0.0} if len(x) > 2 else {}

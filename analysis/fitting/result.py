@@ -52,7 +52,7 @@ class FitResult:
 
     @property
     def minimum(self) -> Array:
-        """`best` of a fit that has one; raises ValueError where nothing was fitted."""
+        """`best` [k] of a fit that has one; raises ValueError where nothing was fitted."""
         if self.best is None:
             raise ValueError(f"no fit of {self.law.name}: {self.message}")
         return self.best
@@ -66,7 +66,7 @@ class FitResult:
 
     @property
     def drawn(self) -> Array:
-        """`draws` of a fit after `bootstrap`; raises ValueError where there are none."""
+        """`draws` [b k] of a fit after `bootstrap`; raises ValueError where there are none."""
         if self.draws is None:
             raise ValueError(f"the fit of {self.law.name} has no bootstrap draws: {self.message}")
         return self.draws
@@ -82,7 +82,7 @@ class FitResult:
         return int(np.sum(self.problem.free[: len(self.problem.names)]))
 
     def predict(self, x: Mapping[str, Array]) -> Array:
-        """The fitted law at x; NaN where nothing was fitted."""
+        """The fitted law (a rate for rate laws) at x [r] -> [r]; NaN where nothing was fitted."""
         if self.best is None:
             return np.full(len(next(iter(x.values()))), np.nan)
         return self.law.predict(x, self.problem.natural(self.best))

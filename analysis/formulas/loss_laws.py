@@ -16,7 +16,7 @@ FLOORS = (0.0, 0.5, 0.8, 0.95)
 
 
 def chinchilla(N: Array, D: Array, E: Array, A: Array, B: Array, alpha: Array, beta: Array) -> Array:
-    """L = E + A/N^alpha + B/D^beta (Hoffmann et al. 2022, Eq. 2)."""
+    """L = E + A/N^alpha + B/D^beta (Hoffmann et al. 2022, Eq. 2): N, D [n], parameters [... 1] -> [... n]."""
     return E + A * N**-alpha + B * D**-beta
 
 
@@ -29,7 +29,7 @@ def chinchilla_gradient(
 
 
 def chinchilla_starts(x: Mapping[str, Array], y: Array) -> Array:
-    """Exponents times floors; what is above the floor is shared equally by both terms at the middle of the data."""
+    """Exponents times floors [s 5]; both terms share equally what is above the floor at the middle of the data."""
     log_n, log_d = np.log(x["N"]), np.log(x["D"])
     found = []
     for alpha, beta, share in product(EXPONENTS, EXPONENTS, FLOORS):

@@ -111,7 +111,7 @@ def _log_crossings(x: Array, curves: Array, level: float, reached: bool) -> Arra
 
 
 def falling(n: Array, f: Array, weights: Array | float) -> tuple[Array, Array]:
-    """The non-increasing curve nearest to f (weighted least squares, pool adjacent violators): distinct n, their f."""
+    """The non-increasing curve nearest to f [k] at n [k] (weighted least squares, PAVA): distinct n, and their f."""
     n, f, weights = (np.asarray(values, float) for values in np.broadcast_arrays(n, f, weights))
     known = ~np.isnan(f)
     distinct, place = np.unique(n[known], return_inverse=True)
@@ -129,6 +129,6 @@ def memorized_up_to(n: Array, f: Array, *, eps: float = 0.1, weights: Array | fl
 
 
 def generalized_from(n: Array, f: Array, *, eps: float = 0.1, weights: Array | float = 1.0) -> Crossing:
-    """N*: the smallest n with E f <= eps, as memorized_up_to."""
+    """N*: the smallest n with E f <= eps, f [k] at n [k] as in memorized_up_to."""
     distinct, curve = falling(n, f, weights)
     return first_crossing(distinct, -curve, -eps, reached=True)

@@ -59,7 +59,7 @@ def reliability(between_halves: float) -> float:
 
 
 def attenuated(rho: float, reliability: float) -> float:
-    """What a true correlation `rho` looks like when one of the columns has this reliability: rho sqrt(reliability)."""
+    """A true `rho` where one column has this reliability looks like rho sqrt(reliability); raises outside 0 to 1."""
     if not 0 <= reliability <= 1:
         raise ValueError(f"reliability={reliability:g} is a share of variance, between 0 and 1")
     return rho * np.sqrt(reliability)

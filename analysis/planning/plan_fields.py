@@ -13,6 +13,7 @@ class PlanError(ValueError):
 
 
 Fields = Mapping[str, tuple[Callable[[object, str], Any], Any]]  # key -> (its reader, its default)
+# A reader takes a value and where it stands (`truth.rate.x`), which a PlanError names.
 
 
 def fields(section: object, where: str, spec: Fields) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def replicates(evals: "DataFrame") -> Array:
 
 
 def logit_rate(hits: Array, trials: Array) -> Array:
-    """ln((x + 1/2)/(n - x + 1/2)): finite at 0 and n of n; NaN where a count is missing."""
+    """ln((x + 1/2)/(n - x + 1/2)) [n]: finite at 0 and n of n; NaN where a count is missing."""
     x, n = checked_counts(hits, trials, "n_memorized and n_generated")
     return np.log((x + 0.5) / (n - x + 0.5))
 

@@ -148,7 +148,7 @@ class Crossing:
     def interval(
         self, result: FitResult, rate: float, level: float, aim: tuple[float, Array] | None = None
     ) -> tuple[float, float | None, float | None]:
-        """x where logit f meets that of `rate`, and its interval.
+        """x where logit f meets that of `rate`, and its interval; raises CannotTell where the law never does.
 
         `aim`: another logit to meet, for the fit and for each draw [b] (that of a rate which a run's luck may reach).
         """

@@ -52,5 +52,5 @@ def run_luck(result: FitResult, run: Array) -> Luck:
 
 
 def attenuation(sd: Array | float) -> Array | float:
-    """logit f of the median run over logit of the mean of f between runs (Zeger, Liang & Albert 1988)."""
+    """logit f of the median run over that of the mean f between runs, sd [...] (Zeger, Liang & Albert 1988)."""
     return np.sqrt(1 + (16 * np.sqrt(3) / (15 * np.pi)) ** 2 * np.square(sd))

@@ -113,7 +113,7 @@ def observations(tables: Tables, response: str, evaluation: str = "last") -> Obs
 
 
 def evaluated(evals: "DataFrame", evaluation: str) -> tuple["DataFrame", list[str]]:
-    """One row of evals a run: its last, that of lowest holdout_loss, or the one at a number of images seen."""
+    """One row of evals a run: last, at lowest holdout_loss or at a number of images seen; TableError on other words."""
     trained = evals[evals["images_seen"] > 0]
     if evaluation == "last":
         return last_evaluations(trained), []
@@ -182,12 +182,12 @@ def check_point(at: Mapping[str, float]) -> None:
 
 
 def varies(values: Array) -> bool:
-    """Do positive values differ by more than rounding?"""
+    """Do positive values [n] differ by more than rounding?"""
     return bool(np.ptp(np.log(values)) > 1e-9)
 
 
 def level_below_middle(values: Array) -> float:
-    """The median as one of the values: of an even number, the lower of the middle two."""
+    """The median as one of values [n]: of an even number, the lower of the middle two."""
     return float(np.sort(values)[(len(values) - 1) // 2])
 
 

@@ -177,7 +177,7 @@ def _refuse_what_has_no_slope(observed: Observations) -> None:
 
 
 def usable_variables(x: Mapping[str, Array], target: str) -> tuple[tuple[str, ...], list[str]]:
-    """The target, then what varied and can be told from it; what was left out, in words. Raises CannotTell."""
+    """Of x [n]: the target, then what varied and can be told from it; in words what was left out. Raises CannotTell."""
     if target not in x:
         raise CannotTell(f"{target} was not recorded")
     logs = {name: np.log(values) for name, values in x.items() if varies(values)}
@@ -270,7 +270,7 @@ def logit_at(result: FitResult, point: Mapping[str, float] | Mapping[str, Array]
 
 
 def straight(result: FitResult, logit_f: Array | float) -> Array:
-    """logit f on the scale on which the law is nearly straight in logarithms, where intervals may be stretched.
+    """logit f [...] on the scale on which the law is nearly straight in logarithms, where intervals may be stretched.
 
     The exposure law: ln(-ln(1 - f)), since its logit grows exponentially above f = 1/2. The logistic law: logit f.
     """
@@ -282,5 +282,5 @@ def straight(result: FitResult, logit_f: Array | float) -> Array:
 
 
 def rate_of(result: FitResult, value: Array) -> Array:
-    """The rate of a value on the scale of `straight`."""
+    """The rates of values [...] on the scale of `straight`."""
     return -np.expm1(-np.exp(np.minimum(value, 700.0))) if result.law.name == "exposure" else expit(value)

@@ -169,7 +169,7 @@ class Blocks:
         return mean, np.broadcast_to(_roughness(mean)[:, None], mean.shape)
 
     def contrast(self, weights: Array) -> tuple[float, float, float]:
-        """Of weights [K], blocks taken as independent and the SE of each as an estimate of its own."""
+        """Of weights [K], blocks taken as independent; freedom by Satterthwaite, from K times `df` a block."""
         return float(weights @ self.mean), *_satterthwaite(weights, self.se**2, self.df * len(self.x))
 
 

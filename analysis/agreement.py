@@ -170,6 +170,7 @@ def disagreements(read: "DataFrame", most: int = 5) -> "DataFrame":
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """0; 2 where the tables hold no images, or an option or file cannot be used, in one line."""
     made = command_line(
         "analysis.agreement",
         "TABLES --out DIR [options]",

@@ -52,6 +52,7 @@ def asked(
 
 
 def parser() -> argparse.ArgumentParser:
+    """The command line."""
     made = command_line(
         "analysis.ask",
         "TABLES QUESTION [options]",
@@ -75,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """0, also where the answer is that these data cannot tell; 2 where words or tables cannot be used, in one line."""
     options = parser().parse_args(argv)
     return answer_json("analysis.ask", options.out, lambda: ask(options).as_json())
 

@@ -106,7 +106,7 @@ def column(frame: "DataFrame", name: str, where: str = "the table") -> "DataFram
 
 
 def numbers(frame: "DataFrame", name: str, where: str = "the table", *, infinite: bool = False) -> np.ndarray:
-    """The column as floats, missing = NaN; raises TableError on text, dates and (unless allowed) infinite values.
+    """The column as floats [n], missing = NaN; raises TableError on text, dates and (unless allowed) infinite values.
 
     The message names the row as the file counts it, from 0: a choice of rows keeps the frame's index.
     """
@@ -134,7 +134,7 @@ def numbers(frame: "DataFrame", name: str, where: str = "the table", *, infinite
 
 
 def check_magnitude(values: np.ndarray, what: str, *, each: bool = False) -> None:
-    """Raises TableError where the largest of `values` (`each`: one that is not 0) leaves MAGNITUDE; NaN is skipped."""
+    """Raises TableError where the largest of values [n] (`each`: one that is not 0) leaves MAGNITUDE, NaN aside."""
     size = np.abs(values[~np.isnan(values)])
     size = size[size > 0]
     if not size.size:

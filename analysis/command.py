@@ -15,7 +15,10 @@ NAMES = 32  # of them for an option and its value
 
 
 class OneScreen(argparse.RawDescriptionHelpFormatter):
+    """Help whose sections have no headings."""
+
     def start_section(self, heading: str | None) -> None:
+        """Begin a section and drop its heading."""
         super().start_section(None)  # what stands there is plain without one
 
 

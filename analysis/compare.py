@@ -28,6 +28,8 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Row:
+    """One law of the comparison; `free` counts its free parameters, None: no AICc is defined."""
+
     law: str
     n: int
     free: int
@@ -40,6 +42,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
+    """Every law's row and the law chosen; None where the held-out rows cannot tell it from another, `why` says so."""
+
     rows: Sequence[Row]
     chosen: str | None
     why: str
@@ -48,6 +52,7 @@ class Comparison:
     fits: Mapping[str, FitResult] = field(repr=False, default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
+        """The answer of the command; numbers that are not finite are null, `fits` are left out."""
         return {
             "rows": [{name: _plain(value) for name, value in vars(row).items()} for row in self.rows],
             "chosen": self.chosen,
@@ -189,6 +194,7 @@ def _choice(rows: Sequence[Row], criterion: str, level: float) -> tuple[str | No
 
 
 def parser() -> argparse.ArgumentParser:
+    """The command line."""
     made = command_line(
         "analysis.compare",
         "TABLE --law A --law B … --x NAME=COLUMN --y COLUMN [options]",
@@ -217,6 +223,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """0; 2 where the words, the table or a law cannot be used, in one line."""
     options = parser().parse_args(argv)
     return answer_json("analysis.compare", options.out, lambda: _answer(options))
 

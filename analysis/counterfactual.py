@@ -107,7 +107,7 @@ def neighbor_scores(images: "DataFrame", neighbors: Mapping[str, Sequence[str]],
 
     neighbors: image_id -> its nearest hold-out images; an image without an entry stays empty. The neighbours are
     averaged within each run first: hold-out images of one run share its luck, so only runs are independent.
-    excess = own score minus theirs, the SE paired by run.
+    excess = own score minus theirs, the SE paired by run. Raises ValueError on a neighbour that is no hold-out image.
     """
     found, made = cells(images, value), []
     for cell in found:
@@ -141,7 +141,7 @@ def _stacked(found: Sequence[Cell], made: Sequence[Mapping[str, Array]]) -> "Dat
 def nearest_holdout(
     image_ids: Sequence[str], pixels: Array, holdout: Collection[str], k: int = NEIGHBORS
 ) -> dict[str, list[str]]:
-    """The k nearest hold-out images of every other image, nearest first: image_ids [K], pixels [K C H W] uint8."""
+    """The k nearest hold-out images of all others, nearest first: image_ids [K], pixels [K C H W] uint8."""
     ids = np.asarray(image_ids, str)
     held = np.isin(ids, list(holdout))
     if held.sum() < k:
@@ -161,7 +161,7 @@ def pooled(scored: "DataFrame") -> "DataFrame":
     """Cells pooled: for each (image_id, copies) the inverse-variance mean of every score, its SE, and n_cells.
 
     An image with other copies in another cell is another row: more copies, more memorized. A score without a standard
-    error has no weight and is left out; mean_in and mean_out take the weights of Mbar, covariates are plain means.
+    error has no weight; mean_in, mean_out take the weights of Mbar, covariates are plain means. An SE of 0 raises.
     """
     plain = [name for name in quadrants.COVARIATES if name in scored.columns]
     keys = [scored["image_id"], scored["copies"]]
@@ -252,6 +252,7 @@ def _near(images: "DataFrame", found: Sequence[Cell], gallery: Mapping[str, Arra
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """0; 2 where an option or the tables cannot be used, or hold no runs with folds to compare, in one line."""
     purpose, example = (__doc__ or "").splitlines()[0], "runs --out counterfactual"
     made = command_line("analysis.counterfactual", "TABLES --out DIR [options]", purpose, example)
     made.add_argument("tables", help="a folder of runs, or of tables written by scaling.collect")
@@ -284,9 +285,8 @@ def _written(options: argparse.Namespace) -> str:
     table.to_parquet(out / "counterfactual.parquet", index=False)
     (out / "counterfactual.json").write_text(json.dumps(answer, indent=2, allow_nan=False) + "\n")
 
-    from analysis.pictures.counterfactual_figures import (
-        figures,  # matplotlib: a second that a wrong table need not wait for
-    )
+    # matplotlib: a second that a wrong table need not wait for
+    from analysis.pictures.counterfactual_figures import figures
 
     shown = pooled(table) if len(answer["cells"]) > 1 else table
     for name, figure in figures(shown, answer["pooled"] or answer["cells"][0], gallery).items():

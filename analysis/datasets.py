@@ -11,6 +11,8 @@ LONGEST = 24  # letters of a data set's name in that of a file
 
 
 class Part(NamedTuple):
+    """The tables of one data set."""
+
     name: str
     prefix: str  # before the names of its figures and sections; empty where it is the only one
     tables: Tables

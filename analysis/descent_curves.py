@@ -37,6 +37,7 @@ class DescentCurve:
 
     @property
     def kind(self) -> str:
+        """model-wise, sample-wise or epoch-wise."""
         return AXES[self.axis]
 
     @property

@@ -29,7 +29,7 @@ RUN = "run_id"  # the replicate where no other is named: evaluations of one run 
 def predicted_threshold(n_unique: float, noise_draws: float | None, d: int) -> float | None:
     """Parameters at which m frozen draws a unique image put the peak: n m d (d = 1: random features, p = n m).
 
-    None for fresh noise at every step (m = null): a U shape, no peak (Urfin et al. 2026).
+    None for fresh noise (m = null): a U shape, no peak (Urfin et al. 2026). Raises ValueError on n, m, d <= 0.
 
     >>> predicted_threshold(64, 4, d=8 * 8)  # 64 digits, 4 draws each
     16384.0
@@ -229,6 +229,7 @@ def _refused(frame: "DataFrame", values: Mapping[str, Array], x: str, se: str | 
 
 
 def parser() -> argparse.ArgumentParser:
+    """The command line."""
     made = command_line(
         "analysis.double_descent",
         "TABLE --x COL --y COL [options]",
@@ -266,6 +267,7 @@ def _range(text: str) -> tuple[float, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """0; 2 where words or table cannot be used, in one line; a verdict of cannot_tell is an answer."""
     options = parser().parse_args(argv)
     return answer_json("analysis.double_descent", options.out, lambda: _answer(options))
 

@@ -23,6 +23,7 @@ DRAWS, ANSWER_DRAWS = 500, 200  # as the report: the figures are the same
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """0; 2 where an option or the tables cannot be used, or a figure asked for is not among theirs, in one line."""
     options = _parser().parse_args(argv)
     try:
         _check(options)

@@ -27,6 +27,7 @@ __all__ = ["FitResult", "fit", "main"]
 
 
 def parser() -> argparse.ArgumentParser:
+    """The command line."""
     made = command_line(
         "analysis.fit",
         "TABLE --law LAW --x NAME=COLUMN --y COLUMN [options]",
@@ -54,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """0, also where the status is not ok; 2 where the words, the table or the law cannot be used, in one line."""
     options = parser().parse_args(argv)
     return answer_json("analysis.fit", options.out, lambda: _answer(options))
 

@@ -52,10 +52,12 @@ class Rule:
     widths: int
 
     def at(self, width: float) -> float:
+        """The peak rate of this width."""
         return self.lr * (width / REFERENCE_WIDTH) ** self.exponent
 
     @property
     def words(self) -> str:
+        """The rule with the interval of its exponent."""
         return f"lr = {self.lr:.2g} (w/16)^{self.exponent:.2f} ({self.exponent_lo:.2f} to {self.exponent_hi:.2f})"
 
 
@@ -117,6 +119,7 @@ def rule(optima: Sequence[Best], level: float = LEVEL) -> Rule:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """0; 2 where the tables hold no grid of rates that the rule could be told from, in one line."""
     parser = command_line(
         "analysis.learning_rate",
         "TABLES --out DIR",

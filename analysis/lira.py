@@ -40,6 +40,8 @@ class Reference(NamedTuple):
 
 
 class Attack(NamedTuple):
+    """How well scores tell members from m others; at chance auc is 1/2 and tpr k/(m + 1), k = floor((m + 1)/100)."""
+
     auc: float  # NaN where a side is empty
     auc_se: float  # NaN where a side has one image; 0, and no interval, where no pair is out of order
     tpr: float  # at 1 % false positives; NaN below 99 non-members
@@ -145,6 +147,7 @@ def _rows(cell: Cell, run_ids: Array, split: Array) -> list[dict[str, Any]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """0; 2 where the tables cannot be used or hold no runs with folds to compare, in one line."""
     made = command_line(
         "analysis.lira",
         "TABLES [options]",

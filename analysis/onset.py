@@ -112,6 +112,7 @@ def onsets(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """0; 2 where an option means nothing, or every run has a decaying learning rate, in one line."""
     made = command_line(
         "analysis.onset",
         "TABLES [options]",

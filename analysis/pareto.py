@@ -35,6 +35,7 @@ MOST_SAID = 3  # rows that are not placed, with their reasons
 
 
 def parser() -> argparse.ArgumentParser:
+    """The command line."""
     made = command_line(
         "analysis.pareto",
         "TABLE --minimize COL --minimize COL [options]",
@@ -64,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """0; 2 where words, table or --place cannot be used, in one line."""
     options = parser().parse_args(argv)
     return answer_json("analysis.pareto", options.out, lambda: _answer(options))
 

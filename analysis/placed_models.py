@@ -42,6 +42,8 @@ class Placement:
 
 @dataclass(frozen=True)
 class PlacedModels:
+    """Models from elsewhere against the boundaries of one data set."""
+
     of_data: "DataFrame"  # rows of evals: the models whose images are the study's
     placements: Sequence[Placement]
     said: Sequence[str]  # what was not placed, and why

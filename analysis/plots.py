@@ -69,9 +69,11 @@ class Ordered:
         self._norm = LogNorm(low, high if high > low else 2 * low)
 
     def color(self, value: float) -> tuple[float, float, float, float]:
+        """RGBA of a value above 0, by its place on the log scale of all values."""
         return colormaps["magma"](DARKEST + (PALEST - DARKEST) * float(self._norm(value)))
 
     def marker(self, value: float) -> str:
+        """The marker of one of `values`, by its rank; raises ValueError on any other."""
         return MARKERS[self.values.index(value) % len(MARKERS)]
 
 

@@ -13,13 +13,15 @@ Array = np.ndarray
 
 
 class Interval(NamedTuple):
+    """A rate or difference and its ends, arrays of one shape; NaN where nothing was counted."""
+
     value: Array
     lo: Array
     hi: Array
 
 
 def checked_counts(hits: ArrayLike, trials: ArrayLike, what: str = "counts") -> tuple[Array, Array]:
-    """Both as float arrays, NaN where either is missing or trials is 0; raises ValueError on impossible counts."""
+    """Both as floats [...], broadcast, NaN where either is missing or trials is 0; ValueError on impossible counts."""
     hits, trials = np.broadcast_arrays(np.asarray(hits, float), np.asarray(trials, float))
     bad = np.flatnonzero((hits < 0) | (trials < 0) | (hits > trials))
     if bad.size:
@@ -48,7 +50,7 @@ def wilson(hits: ArrayLike, trials: ArrayLike, level: float = 0.95) -> Interval:
 
 
 def clopper_pearson(hits: Array, trials: Array, level: float = 0.95) -> Interval:
-    """Clopper & Pearson 1934: exact, conservative; quantiles of Beta(x, n - x + 1) and Beta(x + 1, n - x)."""
+    """Clopper & Pearson 1934, counts [...]: exact, conservative; quantiles of Beta(x, n - x + 1) and (x + 1, n - x)."""
     x, n = checked_counts(hits, trials)
     tail = (1 - level) / 2
     with np.errstate(invalid="ignore"):
@@ -66,7 +68,7 @@ def newcombe(
     level: float = 0.95,
     phi: Array | float = 0.0,
 ) -> Interval:
-    """Newcombe 1998: the difference hits_1/trials_1 - hits_2/trials_2.
+    """Newcombe 1998: the difference hits_1/trials_1 - hits_2/trials_2, counts [...] that broadcast.
 
     Independent samples: phi = 0 (method 10). Two tests of the same samples: phi is the correlation of the two outcomes
     (the paired form); where only the two counts are known, phi = 0 is what can be said.
@@ -79,7 +81,10 @@ def newcombe(
 
 
 def betabinom_logpmf(hits: Array, trials: Array, rate: Array, overdispersion: Array | float) -> Array:
-    """ln P(hits | trials): mean `rate`, correlation c = `overdispersion` in [0, 1) of two trials; c = 0 is binomial."""
+    """ln P(hits | trials) [...]: mean `rate`, correlation c = `overdispersion` of two trials; c = 0 is binomial.
+
+    Raises ValueError on c outside [0, 1) and on impossible counts.
+    """
     x, n = checked_counts(hits, trials)
     f, c = np.broadcast_arrays(np.asarray(rate, float), np.asarray(overdispersion, float))
     if np.any((c < 0) | (c >= 1)):
@@ -95,7 +100,7 @@ def betabinom_logpmf(hits: Array, trials: Array, rate: Array, overdispersion: Ar
 
 
 def effective_trials(trials: Array, overdispersion: float) -> Array:
-    """How many independent trials say as much: n/(1 + (n - 1) c) (measures.md 3.1).
+    """How many independent trials say as much as trials n [...]: n/(1 + (n - 1) c) (measures.md 3.1).
 
     >>> print(f"{effective_trials(1000, 0.05):.1f}")  # samples of one run share its weights
     19.6

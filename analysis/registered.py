@@ -223,7 +223,7 @@ class Over:
         return found | {end: None if found[end] is None else min(max(found[end], 0.0), 1.0) for end in ("lo", "hi")}
 
     def root(self, squares: Array) -> dict[str, Any]:
-        """The root of the mean."""
+        """The root of the mean of squares [n], and of its ends; below 0 they are 0."""
         found = self.mean(squares, np.ones(len(squares), bool))
         return {
             key: value if key == "n" or value is None else float(np.sqrt(max(value, 0.0)))

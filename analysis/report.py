@@ -28,6 +28,7 @@ REFRESH = 20  # seconds after which a live page loads itself again
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """0; 2 where options or tables cannot be used, in one line; 130 where Ctrl-C ended it."""
     options = _parser().parse_args(argv)
     if not 0 < options.level < 1 or options.bootstrap < 1 or options.every <= 0:
         print(

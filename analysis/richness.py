@@ -69,7 +69,7 @@ def rarefaction_se(hits: Array, budget: int, at: Array) -> Array:
 
 
 def copier(copies: Array, at: Array) -> Array:
-    """S(b) of the perfect copier of a plan: sum_i [1 - (1 - r_i/N)^b]; copies [n], b = `at` [k] -> [k]."""
+    """S(b) of a plan's perfect copier: sum_i [1 - (1 - r_i/N)^b]; copies [n], b = `at` [k] -> [k]; copies < 1 raise."""
     copies = np.asarray(copies, float)
     if not np.all(copies >= 1):
         raise ValueError(

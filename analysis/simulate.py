@@ -25,6 +25,7 @@ LUCK = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """0; 2 where the plan cannot be used or what it assumes is impossible, in one line."""
     made = command_line(
         "analysis.simulate",
         "PLAN.yaml --out DIR [options]",
@@ -91,6 +92,7 @@ class Progress:
         self.total, self.done, self.start, self.said = total, 0, time.monotonic(), 0.0
 
     def tick(self) -> None:
+        """One more is done; the line is written anew at most twice a second."""
         self.done += 1
         passed = time.monotonic() - self.start
         if passed > QUIET and passed - self.said > 0.5:
@@ -99,6 +101,7 @@ class Progress:
             self.said = passed
 
     def end(self) -> None:
+        """End the line, if one was written."""
         if self.said:
             print(file=sys.stderr)
 

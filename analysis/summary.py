@@ -202,6 +202,7 @@ def _orders(value: object) -> bool:
 
 
 def flat_configuration(config: object, prefix: str = "") -> list[tuple[str, object]]:
+    """(dotted key, value) of every leaf; a list is one."""
     if not isinstance(config, dict):
         return [(prefix, config)]
     return [

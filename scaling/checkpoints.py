@@ -118,7 +118,7 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, o
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and meta of `save_weights`; raises StoreError if the file is missing or damaged."""
+    """Tensors by name and meta of `save_weights`; raises StoreError if the file is missing or damaged."""
     try:
         open_regular(path, TENSOR_BYTES).close()  # safe_open would follow a link and wait for a pipe
         with safe_open(path, framework="pt") as file:

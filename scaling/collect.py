@@ -155,7 +155,7 @@ def collect_sweep(sweep: str, out: Path, *, csv: bool = False) -> Collected:
 
 
 def run_folders(roots: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """The folders with records, sorted by run, and lines on what is left out."""
+    """The folders with records, sorted by run, and lines on what is left out; StoreError on none, or one run twice."""
     found: dict[str, Path] = {}
     without, notes = 0, []
     for root in roots:

@@ -64,7 +64,7 @@ def _dit(model: ModelShape, width: int, size: int, channels: int) -> int:
 
 
 def forward_flops(model: ModelShape, *, image_size: int, channels: int) -> int:
-    """FLOPs of one image's forward pass through the network that `model`, its width given, describes."""
+    """FLOPs of one image's forward pass through the network of `model`; raises ValueError without its width."""
     if model.width is None:
         raise ValueError("model.width is empty: resolve the configuration first, which takes it from model.params")
     if model.family == "unet":

@@ -116,7 +116,7 @@ class RunStore:
         return self.finished(self.config) is not None
 
     def set_status(self, state: str, **fields: object) -> None:
-        """Replaces status.json: `state` with these fields, the earlier ones kept but for the reason."""
+        """Replaces status.json: `state` with these fields, earlier ones kept but for the reason; unknown ones raise."""
         if unknown := ({state} - set(STATES)) | (set(fields) - set(STATUS)):
             raise ValueError(f"{min(unknown)}: no such state or field of a status")
         status = {
@@ -211,7 +211,7 @@ class RunStore:
             append_line(self.folder / RECORDS, line)
 
     def write_arrays(self, name: str, **arrays: object) -> None:
-        """<name>.npz of numeric arrays, replaced whole."""
+        """<name>.npz of numbers and texts, replaced whole; ValueError on objects and on a name not of a-z, 0-9, _."""
         import numpy as np
 
         if not re.fullmatch(r"[a-z0-9_]+", name):

@@ -18,6 +18,8 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Boundary:
+    """The front, the volume it dominates up to `reference`, and its knee; None where nothing could be drawn."""
+
     front: Array  # numbers of the points that no other dominates, as they stand
     membership: Array | None  # [n] share of draws holding the point in which it is on the front; None without draws
     volume: float
@@ -52,7 +54,10 @@ def boundary(
 def boundary_of(
     points: Points, *, reference: Array | None = None, draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> Boundary:
-    """The same of `Rows` (counts too) or `Cells`. Deterministic in `seed`; raises ValueError on NaN and on no rows."""
+    """The same of `Rows` (counts too) or `Cells`; reference [c]. Deterministic in `seed`.
+
+    Raises ValueError on NaN and on no rows.
+    """
     value, n = points.value, len(points.value)
     if not n:
         raise ValueError("no rows: the front of nothing cannot be told")

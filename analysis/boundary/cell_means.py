@@ -33,6 +33,7 @@ class Cells:
         return int(np.sum(self.n_runs - 1))
 
     def draw(self, size: int, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Values [size k c] and which cells each draw holds [size k]: all. With `errors`, rates are cut at 0 and 1."""
         moved = (self.shift.T @ rng.standard_normal((self.shift.shape[0], size))).T
         drawn = self.value + moved.reshape(size, *self.value.shape)
         if self.errors is not None and self.floor is not None:

@@ -76,7 +76,7 @@ def complete(rows: Rows) -> Array:
 
 
 def subset(rows: Rows, chosen: Array, cluster: Array | None = None) -> Rows:
-    """The chosen rows, with their cluster."""
+    """The rows `chosen` (booleans [n]), with the cluster [chosen] given."""
     se, hits, trials = (None if part is None else part[chosen] for part in (rows.se, rows.hits, rows.trials))
     return Rows(rows.value[chosen], se, hits, trials, cluster)
 

@@ -30,11 +30,12 @@ class Study:
 
     @property
     def point_number(self) -> Array:
-        """How the answer numbers the points: as rows of the table, or as entries of its list of cells."""
+        """How the answer numbers the points [k]: as rows of the table, or as entries of its list of cells."""
         return np.arange(len(self.points.value)) if isinstance(self.points, Cells) else self.number
 
 
 def placed_json(row: int, found: Placed, study: Study) -> dict[str, Any]:
+    """One entry of `placed` (design.md 6): `row` counts the models, every other row the study's points."""
     number = study.point_number
     return {
         "row": row,
@@ -56,6 +57,7 @@ def placed_json(row: int, found: Placed, study: Study) -> dict[str, Any]:
 def boundary_json(
     found: Boundary, study: Study, names: Sequence[str], message: str, there: list[dict[str, Any]]
 ) -> dict[str, Any]:
+    """The answer, `placed` being `there`; membership is that of each cell, or of each row as read, null if left out."""
     cells = isinstance(study.points, Cells)
     n = len(study.points.value)
     number = study.point_number

@@ -48,6 +48,7 @@ class Dominating:
 
     @property
     def n_changed(self) -> int:
+        """Columns of the design that differ, the missing ones among them."""
         return sum(ratio != 1 for ratio in self.changes.values())
 
     @property
@@ -59,6 +60,8 @@ class Dominating:
 
 @dataclass(frozen=True)
 class Placed:
+    """One model against a boundary."""
+
     p_front: float  # probability to be on the boundary, once added to it; 0 or 1 without draws
     p_dominated: float
     by: tuple[tuple[int, float | None], ...]  # rows and shares of draws in which they dominate, most often first

@@ -15,7 +15,7 @@ def at_holdout_minimum(evals: "DataFrame") -> "DataFrame":
 
     holdout_min_inside: a later evaluation is worse. Where it is false the loss still fell when the run ended, and the
     row is the end of the run, not its minimum. Runs without a hold-out loss have no such row. The index is kept. The
-    lowest of several noisy losses is a little too low.
+    lowest of several noisy losses is a little too low. Raises TableError where no run has one.
     """
     seen, loss = numbers(evals, "images_seen", "evals"), numbers(evals, "holdout_loss", "evals")
     measured = evals[(seen > 0) & ~np.isnan(loss)]

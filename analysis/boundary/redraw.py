@@ -55,13 +55,16 @@ class Rows:
 
     @property
     def redrawn(self) -> bool:
+        """Whether a draw differs from the rows: values have errors, or clusters are resampled."""
         return self.cluster is not None or self.noisy
 
     @property
     def noisy(self) -> bool:
+        """Whether values have errors, of measurement or of counts."""
         return self.se is not None or self.hits is not None
 
     def draw(self, size: int, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Values [size n c] and which rows each draw holds [size n]: all, or those of the clusters that it took."""
         shape = (size, *self.value.shape)
         drawn = np.broadcast_to(self.value, shape)
         if self.se is not None:

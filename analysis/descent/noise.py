@@ -2,7 +2,7 @@
 
 Four sources: independent replicates at each x, whole runs that pass through several x (their points are correlated),
 standard errors given by the user, and one long run cut into blocks. Each knows mean and SE of its points, and redraws
-them by its own recipe, variances estimated anew: this is what the tests of descent_tests.py calibrate themselves on.
+them by its own recipe, variances estimated anew: this is what the tests of rise_tests.py calibrate themselves on.
 """
 
 from dataclasses import dataclass, field
@@ -81,6 +81,7 @@ class Replicates:
             object.__setattr__(self, name, value)
 
     def redrawn(self, draws: int, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Variances from their posterior, values of whole runs AR(1) by rho: means and moderated SE, each [draws K]."""
         known = ~np.isnan(self.y)
         n = known.sum(axis=0)
         # The variances are estimates themselves: each draw takes them from their posterior, scaled inverse chi-squared.
@@ -94,7 +95,7 @@ class Replicates:
         return mean, _moderated(squares, n)[0]
 
     def contrast(self, weights: Array) -> tuple[float, float, float]:
-        """Welch (1947), or Student's within runs where these are correlated; one value at an x: pooled variance."""
+        """Of weights [K]: Welch (1947), or Student's within correlated runs; one value at an x: pooled variance."""
         at = weights != 0
         whole = self.y[~np.isnan(self.y[:, at]).any(axis=1)][:, at]
         if self.rho > 0 and len(whole) > 1:  # else neighbours averaged in one window would count as independent
@@ -120,12 +121,15 @@ class Given:
 
     @property
     def df(self) -> Array:
+        """Infinite [K]: the errors are taken as known."""
         return np.full(len(self.x), np.inf)
 
     def redrawn(self, draws: int, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Normal means about 0 and the given errors as they are, each [draws K]."""
         return self.se * rng.standard_normal((draws, len(self.x))), np.broadcast_to(self.se, (draws, len(self.x)))
 
     def contrast(self, weights: Array) -> tuple[float, float, float]:
+        """Of weights [K] over independent points, whose errors are known: infinite degrees of freedom."""
         return float(weights @ self.mean), float(np.sqrt(weights**2 @ self.se**2)), np.inf
 
 
@@ -140,19 +144,23 @@ class Blocks:
 
     @property
     def said(self) -> str:
+        """How the run was cut, for the verdict's `why`."""
         most = f"noise of neighbouring points correlates {self.rho:.2f} at most, taken as equal along x"
         return f"one run in {len(self.x)} blocks of {self.length} points ({most})"
 
     @property
     def se(self) -> Array:
+        """One for all blocks [K], from second differences of their means, which a smooth curve drops out of."""
         return np.full(len(self.x), _roughness(self.mean))
 
     @property
     def df(self) -> Array:
+        """Degrees of freedom of that one estimate, the same at every block [K]."""
         # Squared second differences overlap: their mean has (K - 2)/1.94 degrees of freedom; the median .37 of these.
         return np.full(len(self.x), 0.37 * (len(self.x) - 2) / 1.94)
 
     def redrawn(self, draws: int, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Means of AR(1) blocks, variance 1, and the SE found in each draw, each [draws K]."""
         # Means of neighbouring blocks still correlate a little: autocovariances of AR(1) summed over both blocks.
         h = np.arange(1, 2 * self.length)
         within = self.length + 2 * np.sum((self.length - h)[: self.length] * self.rho ** h[: self.length])
@@ -161,6 +169,7 @@ class Blocks:
         return mean, np.broadcast_to(_roughness(mean)[:, None], mean.shape)
 
     def contrast(self, weights: Array) -> tuple[float, float, float]:
+        """Of weights [K], blocks taken as independent; freedom by Satterthwaite, from K times `df` a block."""
         return float(weights @ self.mean), *_satterthwaite(weights, self.se**2, self.df * len(self.x))
 
 
@@ -185,7 +194,7 @@ def blocks(x: Array, y: Array) -> Blocks | str:
 
 
 def autoregressive(shape: tuple[int, ...], rho: float, rng: np.random.Generator) -> Array:
-    """Stationary AR(1) noise of variance 1 along the last axis."""
+    """Stationary AR(1) noise [*shape] of variance 1 along the last axis."""
     z = rng.standard_normal((shape[-1], *shape[:-1]))
     if rho > 0:
         for k in range(1, len(z)):

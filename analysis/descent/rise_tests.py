@@ -16,12 +16,16 @@ CHUNK = 4_000_000  # entries of one batch of pairwise differences
 
 
 class Search(NamedTuple):
+    """The search test: is the largest rise-and-fall beyond what a valley's noise makes?"""
+
     statistic: float
     p_value: float
     critical: float  # the statistic's upper (1 - level)/2 quantile under the null: prominence_lo is made from it
 
 
 class Confirmation(NamedTuple):
+    """The confirmatory test: both contrasts must be above 0, so the larger p-value decides."""
+
     p_value: float
     lo: float  # lower limit of the smaller of the two contrasts
     above_valley: float  # p-values of the two contrasts
@@ -42,7 +46,7 @@ def rise_and_fall(d: Array) -> Array:
 
 
 def search_statistic(mean: Array, se: Array) -> float:
-    """T = max_j min(max_{i<j} (y_j - y_i)/s_ij, max_{k>j} (y_j - y_k)/s_jk)."""
+    """T = max_j min(max_{i<j} (y_j - y_i)/s_ij, max_{k>j} (y_j - y_k)/s_jk) of mean y, se [K]."""
     return float(rise_and_fall(differences(mean, se)).max())
 
 

@@ -43,7 +43,7 @@ def peak(y: Array, among: Array | None = None) -> Peak | None:
 
 
 def peak_x(x: Array, y: Array, top: int) -> float:
-    """Vertex of the parabola through the three points around the top, in ln x; in x where one of them is not > 0."""
+    """Vertex of the parabola through the three points around y[top], x, y [K], in ln x; in x where one is not > 0."""
     three = slice(top - 1, top + 2)
     log = bool(np.all(x[three] > 0))
     u, v = np.log(x[three]) if log else x[three], y[three]
@@ -101,7 +101,7 @@ def second_descent(noise: Noise, found: Peak, level: float) -> bool | None:
 
 
 def recovery(y: Array, found: Peak) -> float:
-    """(y_peak - min after)/(y_peak - first minimum): above 1 benign, below 1 malign."""
+    """(y_peak - min after)/(y_peak - first minimum), y [K]: above 1 benign, below 1 malign."""
     top = y[found.top]
     return float((top - y[found.second_min]) / (top - y[found.first_min]))
 

@@ -41,6 +41,7 @@ class Question:
 
     @property
     def test(self) -> str:
+        """confirmatory where a window was named beforehand, else search."""
         return "search" if self.window is None else "confirmatory"
 
 
@@ -64,13 +65,14 @@ class Verdict:
     second_descent: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
+        """An entry of `groups` but for its `group`."""
         return asdict(self)
 
 
 def unjudged(x: Array, mean: Array, size: tuple[int, int], question: Question, why: str) -> Verdict:
     """cannot_tell where nothing says how noisy the curve is, or it is too short: the bare shape, without intervals.
 
-    size: number of x and of replicates.
+    x, mean [K]; size: number of x and of replicates.
     """
     found = peak(mean, _inside(x, question.window))
     shape: dict[str, Any] = {"prominence": found.prominence if found else 0.0} if len(x) > 2 else {}

@@ -159,7 +159,7 @@ def huber_curvature(delta: float, residuals: Array) -> Array:
 
 
 def separated_fit(problem: Problem, falls: Array, rises: Array, level: float, notes: list[str]) -> FitResult:
-    """Successes and failures are separated: the likelihood never falls on some sides, so no maximum is finite."""
+    """Firth's fit of separated counts; falls, rises [k] (open_sides): the sides on which the likelihood has no end."""
     firth = firth_logistic(problem.design, problem.y, problem.counted)
     u = np.append(firth.values, 0.0)
     z, params = ndtri((1 + level) / 2), {}

@@ -34,6 +34,7 @@ class Scatter:
     message: str = ""
 
     def as_json(self) -> dict[str, Any]:
+        """The `between_runs` of a fit's answer."""
         return dict(vars(self))
 
 
@@ -56,7 +57,7 @@ def between_runs(problem: Problem, u: Array, rows: Working, run: Array, level: f
 
 
 def means_fitted(rows: Working, run: Array) -> float:
-    """Trace of the fit's projection on the runs' means: of k parameters, how many differences between runs decide."""
+    """Trace of the fit's projection on the means of `run` [n]: of k parameters, how many differences of runs decide."""
     weighted = rows.weight[:, None] * rows.jacobian
     means = np.zeros((int(run.max()) + 1, rows.free.size))
     np.add.at(means, run, weighted)

@@ -30,11 +30,13 @@ class Terms(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
+    """A loss: the sum over rows of what `terms` makes of a law on `scale`."""
+
     kind: str
     scale: str  # of the law: value, log or logit
     terms: Callable[..., Terms]  # (m, y, trials, c) -> Terms
-    nuisance: bool = False
-    delta: float | None = None
+    nuisance: bool = False  # whether c is searched beside the law's parameters
+    delta: float | None = None  # of Huber, in ln y
 
 
 def _squares(m: Array, y: Array, trials: Array | None, c: Array | None) -> Terms:
@@ -144,7 +146,7 @@ def objective(spec: str) -> Objective:
 def profile_rise(objective: Objective, minimum: float, residuals: Array, free: int, level: float) -> float:
     """By how much a profile may rise above the minimum inside the interval of this level; inf without freedom left.
 
-    `residuals` are those of the scale fitted, `free` the number of free parameters k of the law.
+    `residuals` [n] are those of the scale fitted, `free` the number of free parameters k of the law.
     """
     n = residuals.size
     if objective.kind == "binomial":
@@ -159,7 +161,7 @@ def profile_rise(objective: Objective, minimum: float, residuals: Array, free: i
 
 
 def huber_sandwich(delta: float, residuals: Array, free: int) -> tuple[float, float]:
-    """a = mean psi', by density where delta is below the residual sd; b = mean psi^2 (with n - k)."""
+    """a = mean psi' of residuals [n], by density where delta is below their sd; b = mean psi^2 (over n - free)."""
     spread = float(np.std(residuals))
     inside = float(np.mean(np.abs(residuals) <= delta))
     slope = 2 * delta * _density_at_zero(residuals) if delta < spread else inside

@@ -16,9 +16,11 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Predictions:
+    """The law at r rows, and where a new measurement of each would fall; NaN where nothing can be told."""
+
     value: Array  # [r]
-    lo: Array
-    hi: Array
+    lo: Array  # [r]
+    hi: Array  # [r]
     extrapolated: Array  # [r] a variable lies outside the range of the rows fitted
 
 

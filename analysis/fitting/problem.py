@@ -43,6 +43,7 @@ class Problem:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The law's parameters, in order; the nuisance has no name."""
         return self.law.parameters
 
     @cached_property
@@ -53,7 +54,7 @@ class Problem:
 
     @cached_property
     def limits(self) -> tuple[Array, Array]:
-        """Bounds in search coordinates."""
+        """Bounds in search coordinates: lower [k], upper [k]."""
         lo, hi = np.array([self.law.bounds[name] for name in self.names], float).T
         log = self._log
         with np.errstate(divide="ignore"):
@@ -148,7 +149,7 @@ class Problem:
 
     @property
     def design(self) -> Array:
-        """The law's design matrix [n k], where it is linear in its parameters."""
+        """The law's design matrix [n k]; raises ValueError where it is not linear in its parameters."""
         if self.law.design is None:
             raise ValueError(f"law {self.law.name} is not linear in its parameters: it has no design matrix")
         return self.law.design(*(self.x[name] for name in self.law.variables))
@@ -182,16 +183,18 @@ def alike(columns: Sequence[Array]) -> Alike:
 
 
 class Slope(NamedTuple):
-    value: Array
-    gradient: Array
-    hessian: Array
-    lean: Array
+    """An objective at points u [m k]; its value is inf where it overflows."""
+
+    value: Array  # [m]
+    gradient: Array  # [m k]
+    hessian: Array  # [m k k]
+    lean: Array  # [m k k] positive, so that a step may lean on it where the Hessian is not
 
 
 def cleaned(
     law: Law, x: Mapping[str, Array], y: Array, trials: Array | None, loss: str, fixed: Mapping[str, float]
 ) -> tuple[Problem, list[str]]:
-    """The problem on complete rows, and what was noticed about the data."""
+    """The problem on the complete rows of x, y, trials [n], and what was noticed; ValueError if it cannot be fitted."""
     chosen = objective(loss)
     missing = [name for name in law.variables if name not in x]
     unknown = [name for name in fixed if name not in law.parameters]

@@ -27,6 +27,8 @@ class _Path(NamedTuple):
 
 
 class Profile(NamedTuple):
+    """The ends of all parameters' intervals, and what was met below the supposed minimum on the way."""
+
     lo: Array  # [k] ends in search coordinates; NaN without a limit, and for what is fixed
     hi: Array
     lowest: Array  # [k] the lowest point met on the way

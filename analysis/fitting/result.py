@@ -15,6 +15,8 @@ Array = np.ndarray
 
 
 class Status(StrEnum):
+    """ok: a minimum inside the bounds and every interval closed. Else `message` says what the data lack."""
+
     OK, AT_BOUND, NOT_IDENTIFIABLE, FAILED = "ok", "at_bound", "not_identifiable", "failed"
 
 
@@ -31,6 +33,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class FitResult:
+    """A law fitted to a problem; where nothing was fitted, objective and best are None and `message` says why."""
+
     problem: Problem = field(repr=False)
     level: float
     n: int
@@ -48,7 +52,7 @@ class FitResult:
 
     @property
     def minimum(self) -> Array:
-        """`best` of a fit that has one; raises ValueError where nothing was fitted."""
+        """`best` [k] of a fit that has one; raises ValueError where nothing was fitted."""
         if self.best is None:
             raise ValueError(f"no fit of {self.law.name}: {self.message}")
         return self.best
@@ -62,13 +66,14 @@ class FitResult:
 
     @property
     def drawn(self) -> Array:
-        """`draws` of a fit after `bootstrap`; raises ValueError where there are none."""
+        """`draws` [b k] of a fit after `bootstrap`; raises ValueError where there are none."""
         if self.draws is None:
             raise ValueError(f"the fit of {self.law.name} has no bootstrap draws: {self.message}")
         return self.draws
 
     @property
     def law(self) -> Law:
+        """The problem's."""
         return self.problem.law
 
     @property
@@ -77,12 +82,13 @@ class FitResult:
         return int(np.sum(self.problem.free[: len(self.problem.names)]))
 
     def predict(self, x: Mapping[str, Array]) -> Array:
-        """The fitted law at x; NaN where nothing was fitted."""
+        """The fitted law (a rate for rate laws) at x [r] -> [r]; NaN where nothing was fitted."""
         if self.best is None:
             return np.full(len(next(iter(x.values()))), np.nan)
         return self.law.predict(x, self.problem.natural(self.best))
 
     def as_json(self) -> dict[str, Any]:
+        """The answer of analysis.fit (design.md 6) but for holdout and predictions."""
         kind: dict[str, Any] = {"kind": self.problem.objective.kind, "value": self.objective}
         if self.problem.objective.nuisance:
             kind["overdispersion"] = self.overdispersion

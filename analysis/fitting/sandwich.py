@@ -87,7 +87,7 @@ def working(problem: Problem, u: Array) -> Working:
 
 
 def on_scale(problem: Problem, raw: Array) -> tuple[Array, Array]:
-    """The law on the objective's scale (value, log or logit) and the derivative of that in the law's own scale."""
+    """raw [...] of a law on the objective's scale (value, log, logit) and the derivative of that in raw, each [...]."""
     scale, rate = problem.objective.scale, problem.law.rate
     if scale == "logit":
         return (raw, np.ones_like(raw)) if rate else (logit(raw), 1 / (raw * (1 - raw)))

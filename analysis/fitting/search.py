@@ -21,6 +21,8 @@ MERGED = 1e-3  # distance, as a share of the misfit's square root, at which two 
 
 
 class Minimum(NamedTuple):
+    """Where m descents ended; not converged: no finite value to start from, or more steps than were allowed."""
+
     u: Array  # [m k]
     value: Array  # [m]
     converged: Array  # [m]

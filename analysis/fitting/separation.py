@@ -35,6 +35,8 @@ def open_sides(design: Array, hits: Array, trials: Array) -> tuple[Array, Array]
 
 
 class Penalised(NamedTuple):
+    """Firth's estimate: values [k], standard errors [k] and covariance [k k], in natural units."""
+
     values: Array
     se: Array
     covariance: Array
@@ -43,7 +45,8 @@ class Penalised(NamedTuple):
 def firth_logistic(design: Array, hits: Array, trials: Array) -> Penalised:
     """Firth 1993: the maximum of likelihood x |information|^(1/2), always finite (Heinze & Schemper 2002).
 
-    Each row gets half its leverage as added successes and as added failures; iterated to a fixed point.
+    design [n k], hits, trials [n]. Each row gets half its leverage as added successes and as added failures; iterated
+    to a fixed point.
     """
     values = np.zeros(design.shape[1])
     size = np.maximum(np.abs(design).max(axis=0), 1e-300)

@@ -18,6 +18,8 @@ LARGEST_SE = 50.0  # of a coefficient per sd of its covariate: beyond, the likel
 
 @dataclass(frozen=True)
 class Estimate:
+    """One coefficient with its Wald interval; None where the likelihood is flat or no freedom is left."""
+
     value: float
     se: float | None
     lo: float | None

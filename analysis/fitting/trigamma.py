@@ -8,7 +8,7 @@ SERIES = (1.0, 1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)  # B
 
 
 def trigamma(x: Array) -> Array:
-    """psi'(x) for x > 0, to 1e-13 of it: psi'(x) = 1/x^2 + psi'(x + 1), then the asymptotic series.
+    """psi'(x) of x [...] > 0, to 1e-13 of it: psi'(x) = 1/x^2 + psi'(x + 1), then the asymptotic series.
 
     Abramowitz & Stegun 1964, 6.4.6 and 6.4.12.
     """

@@ -33,6 +33,7 @@ class ClusteredFit(FitResult):
     scatter: Scatter = field(kw_only=True)
 
     def as_json(self) -> dict[str, Any]:
+        """The fit's answer and `between_runs`."""
         return {**super().as_json(), "between_runs": self.scatter.as_json()}
 
 
@@ -78,7 +79,10 @@ def by_run(result: FitResult, cluster: Array | None = None) -> FitResult:
 
 
 def p_value(result: FitResult, name: str, value: float) -> float:
-    """Of the hypothesis that parameter `name` is `value`, by run: it is below 1 - level just outside the interval."""
+    """Of the hypothesis that parameter `name` is `value`, by run: it is below 1 - level just outside the interval.
+
+    Raises ValueError on a fit without runs (by_run) and on a parameter that was not fitted.
+    """
     if not isinstance(result, ClusteredFit):
         raise ValueError(f"a p-value of {name} = {value:g} needs the fit's runs: call by_run or bootstrap first")
     problem, u, made = result.problem, result.minimum, result.sandwich
@@ -99,7 +103,7 @@ def p_value(result: FitResult, name: str, value: float) -> float:
 
 
 def bootstrap(result: FitResult, cluster: Array | None = None, *, draws: int = 1000, seed: int = 0) -> FitResult:
-    """`by_run`, and `draws` refits of whole clusters drawn again, for what is a function of several parameters.
+    """`by_run`, and `draws` refits of whole clusters [n] drawn again, for what is a function of several parameters.
 
     Deterministic in `seed`. Under Huber's loss, from MANY clusters and enough draws on, ends and standard errors are
     those of the draws (percentiles; half the distance of the 16 % and 84 % quantiles): its curvature is guessed from a

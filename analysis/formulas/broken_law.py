@@ -23,7 +23,10 @@ KEPT = 250  # starts of each weighting
 
 
 def broken(names: Sequence[str], option: str = "") -> Law:
-    """y = a + b x^-c0 prod_i (1 + (x/d_i)^(1/f_i))^(-c_i f_i), i = 1 … K (Caballero et al. 2023, Eq. 1). Option: K."""
+    """y = a + b x^-c0 prod_i (1 + (x/d_i)^(1/f_i))^(-c_i f_i), i = 1 … K (Caballero et al. 2023, Eq. 1). Option: K.
+
+    Raises ValueError on other variables than x and on K outside 1 to MOST_BREAKS.
+    """
     if tuple(names) != ("x",):
         raise ValueError(f"law broken on {', '.join(names)}: broken takes exactly --x x=COLUMN")
     if option and not (option.isdecimal() and 1 <= int(option) <= MOST_BREAKS):

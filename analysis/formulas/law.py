@@ -12,6 +12,8 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Law:
+    """A function of `variables` and parameters, and all that a search needs to know of it."""
+
     name: str
     formula: str
     variables: tuple[str, ...]
@@ -29,6 +31,7 @@ class Law:
 
     @property
     def parameters(self) -> tuple[str, ...]:
+        """Their names, in the order of the function's arguments."""
         return tuple(self.bounds)
 
     def raw(self, x: Mapping[str, Array], theta: Array) -> Array:

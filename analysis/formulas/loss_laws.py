@@ -16,19 +16,20 @@ FLOORS = (0.0, 0.5, 0.8, 0.95)
 
 
 def chinchilla(N: Array, D: Array, E: Array, A: Array, B: Array, alpha: Array, beta: Array) -> Array:
-    """L = E + A/N^alpha + B/D^beta (Hoffmann et al. 2022, Eq. 2)."""
+    """L = E + A/N^alpha + B/D^beta (Hoffmann et al. 2022, Eq. 2): N, D [n], parameters [... 1] -> [... n]."""
     return E + A * N**-alpha + B * D**-beta
 
 
 def chinchilla_gradient(
     N: Array, D: Array, E: Array, A: Array, B: Array, alpha: Array, beta: Array
 ) -> tuple[Array, ...]:
+    """Derivatives of `chinchilla` in E, A, B, alpha and beta, shapes as there."""
     in_a, in_b = N**-alpha, D**-beta
     return np.ones_like(in_a), in_a, in_b, -A * in_a * np.log(N), -B * in_b * np.log(D)
 
 
 def chinchilla_starts(x: Mapping[str, Array], y: Array) -> Array:
-    """Exponents times floors; what is above the floor is shared equally by both terms at the middle of the data."""
+    """Exponents times floors [s 5]; both terms share equally what is above the floor at the middle of the data."""
     log_n, log_d = np.log(x["N"]), np.log(x["D"])
     found = []
     for alpha, beta, share in product(EXPONENTS, EXPONENTS, FLOORS):

@@ -11,17 +11,18 @@ SLOPES = np.array([-3, -2, -1.5, -1, -0.7, -0.5, -0.35, -0.25, -0.17, -0.12, -0.
 
 
 def power(x: Array, b: Array, c: Array) -> Array:
-    """y = b x^c."""
+    """y = b x^c: x [n], parameters [... 1] -> [... n]."""
     return b * x**c
 
 
 def power_gradient(x: Array, b: Array, c: Array) -> tuple[Array, ...]:
+    """Derivatives of `power` in b and c, shapes as there."""
     in_b = x**c
     return in_b, b * in_b * np.log(x)
 
 
 def power_starts(x: Mapping[str, Array], y: Array) -> Array:
-    """Slopes of both signs and the one of the log-log line; b goes through the middle of the data."""
+    """Slopes of both signs and the one of the log-log line [s 2]; b goes through the middle of the data."""
     log_x, log_y = np.log(x["x"]), np.log(np.maximum(np.abs(y), np.finfo(float).tiny))
     slope = np.polyfit(log_x, log_y, 1)[0] if np.ptp(log_x) > 0 else 0.0
     c = np.clip(np.concatenate([[slope], SLOPES, -SLOPES]), -3.99, 3.99)
@@ -43,16 +44,17 @@ POWER = Law(
 
 
 def power_offset(x: Array, e: Array, b: Array, c: Array) -> Array:
-    """y = e + b x^c: a floor e plus a power law, falling for c < 0 (Henighan et al. 2020, Eq. 1.1)."""
+    """y = e + b x^c: a floor e plus a power law, falling for c < 0 (Henighan et al. 2020, Eq. 1.1); x [n]."""
     return e + b * x**c
 
 
 def power_offset_gradient(x: Array, e: Array, b: Array, c: Array) -> tuple[Array, ...]:
+    """Derivatives of `power_offset` in e, b and c, shapes as there; that in e is [n]."""
     return np.ones_like(x), *power_gradient(x, b, c)
 
 
 def power_offset_starts(x: Mapping[str, Array], y: Array) -> Array:
-    """Slopes times floors; b goes through the mean height above the floor."""
+    """Slopes times floors [s 3]; b goes through the mean height above the floor."""
     log_x, lowest = np.log(x["x"]), np.min(y)
     c, share = (grid.ravel() for grid in np.meshgrid(SLOPES, [0.0, 0.5, 0.9, 0.99]))
     e = np.maximum(share * lowest, 0)

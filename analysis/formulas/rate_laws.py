@@ -98,7 +98,7 @@ def logistic(names: Sequence[str], option: str = "") -> Law:
 
 
 def exposure(names: Sequence[str], option: str = "") -> Law:
-    """f = 1 - exp(-(x/x0)^k) with x = z_1 prod_{j>1} z_j^a_j; a_1 = 1 is fixed, else only k a_j is known."""
+    """f = 1 - exp(-(x/x0)^k) with x = z_1 prod_{j>1} z_j^a_j; a_1 = 1 is fixed, else only k a_j is known. No option."""
     if option:
         raise ValueError(f"law exposure:{option}: exposure takes no option; write --law exposure")
     count = len(names)

@@ -23,7 +23,8 @@ def repeated_data(
 ) -> Array:
     """L = E + A/N'^alpha + B/D'^beta; R_D, R_N here are the parameters R_D_star, R_N_star.
 
-    N' and D' are effective sizes: of U_N = min(N, the compute-optimal size for U), and of U, at most D.
+    N' and D' are effective sizes: of U_N = min(N, the compute-optimal size for U), and of U, at most D. N, D, U [n],
+    parameters [... 1] -> [... n].
     """
     ln_n, *_ = _effective_model(N, D, U, A, B, alpha, beta, R_N)
     ln_d, *_ = effective_size(np.log(np.minimum(U, D)), np.log(D), R_D)
@@ -33,7 +34,7 @@ def repeated_data(
 def repeated_data_gradient(
     N: Array, D: Array, U: Array, E: Array, A: Array, B: Array, alpha: Array, beta: Array, R_D: Array, R_N: Array
 ) -> tuple[Array, ...]:
-    """Exact, and continuous: where N reaches U_N, N' stops to depend on U_N with slope 0."""
+    """In E to R_N, each [... n]; exact and continuous: where N reaches U_N, N' stops to depend on U_N with slope 0."""
     ln_n, n_in_base, n_in_star, ln_v = _effective_model(N, D, U, A, B, alpha, beta, R_N)
     ln_d, _, d_in_star = effective_size(np.log(np.minimum(U, D)), np.log(D), R_D)
     in_a, in_b = np.exp(-alpha * ln_n), np.exp(-beta * ln_d)
@@ -67,6 +68,7 @@ def effective_size(ln_base: Array, ln_total: Array, R_star: Array | float) -> tu
     """ln X' of X = exp(ln_base) repeated R = total/X - 1 times, and its derivatives in ln X (at this total) and in R*.
 
     X' = X + X R* (1 - exp(-R/R*)): what X with its repetitions is worth in unrepeated ones (Muennighoff et al., Eq. 5).
+    Elementwise, of arrays [...] that broadcast.
     """
     R = np.expm1(np.minimum(ln_total - ln_base, LARGEST))
     z = np.minimum(R / R_star, LARGEST)
@@ -78,7 +80,7 @@ def effective_size(ln_base: Array, ln_total: Array, R_star: Array | float) -> tu
 
 
 def repeated_data_starts(x: Mapping[str, Array], y: Array) -> Array:
-    """Exponents, floors and R* on a grid; both terms share equally what is above the floor, on average."""
+    """Exponents, floors and R* on a grid [s 7]; both terms share equally what is above the floor, on average."""
     found = []
     for alpha, beta, share, in_d, in_n in product(EXPONENTS, EXPONENTS, FLOORS, HALVINGS, HALVINGS[::2]):
         floor = share * np.min(y)

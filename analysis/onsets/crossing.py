@@ -13,6 +13,8 @@ Array = np.ndarray
 
 
 class Status(StrEnum):
+    """Where a crossing lies: between two points of the curve, or on one side of all of them."""
+
     INTERP = "interp"  # bracketed by two points
     BELOW_RANGE = "below_range"  # beyond the level at the first point already
     ABOVE_RANGE = "above_range"  # not beyond the level at any point
@@ -21,6 +23,8 @@ class Status(StrEnum):
 
 
 class Crossing(NamedTuple):
+    """A first crossing, on the axis of its curve (images seen, unique images)."""
+
     value: float  # NaN unless the status is interp
     a: float  # it lies in (a, b]
     b: float
@@ -107,7 +111,7 @@ def _log_crossings(x: Array, curves: Array, level: float, reached: bool) -> Arra
 
 
 def falling(n: Array, f: Array, weights: Array | float) -> tuple[Array, Array]:
-    """The non-increasing curve nearest to f (weighted least squares, pool adjacent violators): distinct n, their f."""
+    """The non-increasing curve nearest to f [k] at n [k] (weighted least squares, PAVA): distinct n, and their f."""
     n, f, weights = (np.asarray(values, float) for values in np.broadcast_arrays(n, f, weights))
     known = ~np.isnan(f)
     distinct, place = np.unique(n[known], return_inverse=True)
@@ -125,6 +129,6 @@ def memorized_up_to(n: Array, f: Array, *, eps: float = 0.1, weights: Array | fl
 
 
 def generalized_from(n: Array, f: Array, *, eps: float = 0.1, weights: Array | float = 1.0) -> Crossing:
-    """N*: the smallest n with E f <= eps, as memorized_up_to."""
+    """N*: the smallest n with E f <= eps, f [k] at n [k] as in memorized_up_to."""
     distinct, curve = falling(n, f, weights)
     return first_crossing(distinct, -curve, -eps, reached=True)

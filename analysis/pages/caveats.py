@@ -95,6 +95,7 @@ def _planned(config: str | None, n_train: float) -> float | None:
 
 
 def nulls_above_chance(last: "DataFrame") -> Iterator[str]:
+    """Instruments whose null, its counts added over runs, lies above CHANCE by its 95 % interval."""
     for name, hits, trials in NULLS:
         known = last[last[hits].notna() & (last[trials] > 0)]
         if known.empty:
@@ -131,6 +132,7 @@ def confounded(last: "DataFrame") -> Iterator[str]:
 
 
 def few_replicates(last: "DataFrame") -> Iterator[str]:
+    """Cells of fewer than 3 runs, and studies of fewer than 3 draws of images."""
     per_cell = last.groupby(design_cells(last))["run_id"].nunique() if last["cell_id"].notna().any() else None
     if per_cell is not None and per_cell.min() < 3:
         least, most = per_cell.min(), per_cell.max()
@@ -221,6 +223,7 @@ def censored(evals: "DataFrame", rng: np.random.Generator) -> Iterator[str]:
 
 
 def mixed(last: "DataFrame", varied: Sequence[str]) -> Iterator[str]:
+    """Keys of `varied` that the curves pool over, in what else the runs differ, and samples refused."""
     pooled = [key for key in varied if not key.startswith(POOLED_OVER) and key not in EXPLAINED]
     if pooled:
         yield f"Runs also differ in {', '.join(pooled)}; the curves pool over that."
@@ -239,6 +242,7 @@ def mixed(last: "DataFrame", varied: Sequence[str]) -> Iterator[str]:
 
 
 def unmeasured(last: "DataFrame") -> Iterator[str]:
+    """Measures that no run has."""
     absent = [said for name, said in UNMEASURED.items() if not last[name].notna().any()]
     if absent:
         yield f"Not measured in these runs: {', '.join(absent)}. Nothing is said about them; they are not 0."

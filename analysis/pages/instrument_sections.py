@@ -20,6 +20,8 @@ ASK = "{} not measured: ask for {}."  # what, which measure
 
 
 class Count(NamedTuple):
+    """A column of counts added over the runs of a cell; hits, trials and so on are columns of evals."""
+
     heading: str
     ask: str  # what to ask for where it was not measured
     hits: str
@@ -30,6 +32,8 @@ class Count(NamedTuple):
 
 
 class Mean(NamedTuple):
+    """A column of means over the runs of a cell; value, se and beside are columns of evals, `ends` cut the interval."""
+
     heading: str
     ask: str
     value: str

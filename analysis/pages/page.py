@@ -28,14 +28,17 @@ def lines(said: str) -> Html:
 
 
 def joined(parts: Sequence[object]) -> Html:
+    """The parts on lines of their own."""
     return Html("\n".join(text(part) for part in parts))
 
 
 def paragraph(value: object, css: str = "") -> Html:
+    """One paragraph; `css` is its class."""
     return Html(f"<p{_css(css)}>{text(value)}</p>")
 
 
 def bullets(values: Sequence[object], css: str = "") -> Html:
+    """A list without numbers; `css` is its class."""
     return Html(f"<ul{_css(css)}>" + "".join(f"<li>{text(value)}</li>" for value in values) + "</ul>")
 
 
@@ -126,14 +129,17 @@ def figures(parts: Sequence[Html], wide: Sequence[bool]) -> Html:
 
 
 def folded(title: object, code: object, css: str = "") -> Html:
+    """Text set as it is, shown once its title is clicked."""
     return Html(f"<details><summary>{text(title)}</summary><pre{_css(css)}><code>{text(code)}</code></pre></details>")
 
 
 def numbered(values: Sequence[object], css: str = "") -> Html:
+    """A list with numbers; `css` is its class."""
     return Html(f"<ol{_css(css)}>" + "".join(f"<li>{text(value)}</li>" for value in values) + "</ol>")
 
 
 def section(key: str, heading: str, content: object) -> Html:
+    """A part of the page; `contents` links to its `key`."""
     return Html(f'<section id="{text(key)}"><h2>{text(heading)}</h2>\n{text(content)}</section>')
 
 

@@ -135,6 +135,7 @@ def when_to_stop(rows: "DataFrame", level: float, rng: np.random.Generator) -> s
 
 
 def recommendation_table(said: Sequence[tuple[str, str]], level: float) -> page.Html:
+    """The table of `recommendations`, and what it is not: advice for other data."""
     note = (
         "From these runs only: another data set, family or schedule needs runs of its own. The limits are those of the "
         "questions below; sizes and stopping points are read at each run's lowest hold-out loss."

@@ -71,6 +71,7 @@ def leading_to_kept(mark: "Mark", kept: Collection[str], prefix: str) -> "Mark":
 
 
 def runs_table(evals: "DataFrame", kept: Sequence[str]) -> page.Html:
+    """The kept runs at their last evaluation, a row each in order of size, and how many are not shown."""
     last = last_evaluations(evals)
     rows = last[last["run_id"].isin(kept)].sort_values(["params", "n_unique", "copies", "run_id"])
     headers = ["run", "cell", "seed", "parameters", "unique images", "largest copies", "duplication rate",

@@ -37,6 +37,7 @@ def cell_rates(last: "DataFrame", level: float) -> "DataFrame":
 
 
 def fit_table(fits: Sequence[StudyFit], level: float) -> page.Html:
+    """Each fitted curve: formula, parameters with intervals, and the likelihood, rows and draws these rest on."""
     parts = []
     for fit in fits:
         result = fit.result
@@ -153,6 +154,7 @@ def _averaged(part: "DataFrame", name: str, se: str) -> str:
 
 
 def configuration(varied: dict[str, list[Any]], configs: Sequence[dict[str, Any]]) -> page.Html | str:
+    """The keys that vary (summary.varied_keys), and folded the first configuration and up to MOST_CONFIGURATIONS."""
     if not configs:
         return page.paragraph("The records hold no configuration.", "note")
     rows = [(key, ", ".join(json.dumps(value) for value in values)) for key, values in varied.items()]

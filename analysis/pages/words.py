@@ -16,4 +16,5 @@ def limits(lo: float | None, hi: float | None, digits: int = 3) -> str:
 
 
 def interval(estimate: Estimate, digits: int = 3) -> str:
+    """`limits` of an estimate."""
     return limits(estimate.lo, estimate.hi, digits)

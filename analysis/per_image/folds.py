@@ -125,7 +125,10 @@ def halves(found: list[Cell], rng: np.random.Generator) -> tuple[list[Cell], lis
 
 
 def never_trained(found: list[Cell], rng: np.random.Generator) -> list[Cell]:
-    """The null: hold-out images in the place of the pool, each with a random pool image's membership, runs shuffled."""
+    """The null: hold-out images in the place of the pool, each with a random pool image's membership, runs shuffled.
+
+    Raises ValueError where a cell measured no hold-out image.
+    """
     null = []
     for cell in found:
         if np.isnan(cell.holdout_value).all():

@@ -43,7 +43,7 @@ def covariates(images: "DataFrame") -> "DataFrame":
 
 
 def kinds(table: "DataFrame") -> Array:
-    """memorized, learned, neither or undecided for each row; all by 2 standard errors.
+    """memorized, learned, neither or undecided for each row [n]; all by 2 standard errors.
 
     Own score Mbar > 2 se: learned if the neighbours' is above 2 se too; memorized if it is not and the own score
     exceeds it by 2 se of the paired difference; undecided if neither can be said. Own score not above 2 se: neither;
@@ -115,7 +115,8 @@ def central(log_density: Array) -> tuple[float, float]:
 def base_rate(score: Array, log_density: Array, top: float, level: float) -> dict[str, Any]:
     """Share of the `top` highest scores inside the central 90 % of log_density; .90 if the two have nothing in common.
 
-    van den Burg & Williams 2021 call the highly memorized inliers by this share: without its base rate it says nothing.
+    score, log_density [n]. van den Burg & Williams 2021 call the highly memorized inliers by this share: alone it says
+    nothing.
     """
     known = ~(np.isnan(score) | np.isnan(log_density))
     score, log_density = score[known], log_density[known]
@@ -249,6 +250,7 @@ def neighbor_share(table: "DataFrame") -> dict[str, Any] | None:
 
 
 def as_json(found: Correlation) -> dict[str, Any]:
+    """value, lo and hi, null where NaN, and n."""
     return {**_numbers(value=found.value, lo=found.lo, hi=found.hi), "n": found.n}
 
 

@@ -13,6 +13,8 @@ Array = np.ndarray
 
 
 class Correlation(NamedTuple):
+    """A coefficient with its interval."""
+
     value: float  # NaN for a constant column or fewer than 2 pairs
     lo: float  # NaN besides for fewer than 4 pairs, and at |value| = 1
     hi: float
@@ -57,7 +59,7 @@ def reliability(between_halves: float) -> float:
 
 
 def attenuated(rho: float, reliability: float) -> float:
-    """What a true correlation `rho` looks like when one of the columns has this reliability: rho sqrt(reliability)."""
+    """A true `rho` where one column has this reliability looks like rho sqrt(reliability); raises outside 0 to 1."""
     if not 0 <= reliability <= 1:
         raise ValueError(f"reliability={reliability:g} is a share of variance, between 0 and 1")
     return rho * np.sqrt(reliability)

@@ -12,6 +12,8 @@ Array = np.ndarray
 
 
 class SameNoise(NamedTuple):
+    """The mean cosine over noises with its interval, beside its null."""
+
     mean: float  # cosine of the two samples of one noise
     lo: float
     hi: float
@@ -24,6 +26,7 @@ def sample_cosines(
     """Samples a, b [B ...] of two runs, row k of both from noise z_k, each minus its run's mean sample.
 
     Interval: rows redrawn (centres included), expanded by sqrt(B/(B - 1)): of these two runs, not of others.
+    Raises ValueError on fewer than 3 samples, on what is not finite and on a sample that is its run's mean.
     """
     a, b = np.asarray(a, float), np.asarray(b, float)
     if a.shape != b.shape or len(a) < 3:

@@ -43,6 +43,8 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Question:
+    """A quantity whose interval a study would tell; truth is None where the assumed law never gets there."""
+
     name: str
     scale: str  # of its width: difference (hi - lo) or ratio (hi / lo)
     truth: float | None
@@ -70,7 +72,7 @@ def rate_fit(plan: StudyPlan, strata: "DataFrame", seed: int) -> FitResult:
 
 
 def straight(law: Law, rate: float) -> Array:
-    """The scale on which the law is linear in ln copies: logit f, or ln(-ln(1 - f)) for exposure."""
+    """The rate f on the scale on which the law is linear in ln copies: logit f, or ln(-ln(1 - f)) for exposure."""
     return np.log(-np.log1p(-rate)) if law.name == "exposure" else logit(rate)
 
 

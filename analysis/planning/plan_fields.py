@@ -13,6 +13,7 @@ class PlanError(ValueError):
 
 
 Fields = Mapping[str, tuple[Callable[[object, str], Any], Any]]  # key -> (its reader, its default)
+# A reader takes a value and where it stands (`truth.rate.x`), which a PlanError names.
 
 
 def fields(section: object, where: str, spec: Fields) -> dict[str, Any]:
@@ -54,6 +55,8 @@ def number(lo: float = -inf, hi: float = inf, *, open_lo: bool = False) -> Calla
 
 
 def whole(lo: int = 0) -> Callable[[object, str], int]:
+    """Reads a whole number, `lo` or more."""
+
     def reader(value: object, where: str) -> int:
         found = number()(value, where)
         if found != int(found) or found < lo:
@@ -64,12 +67,15 @@ def whole(lo: int = 0) -> Callable[[object, str], int]:
 
 
 def text(value: object, where: str) -> str:
+    """Reads text that is not empty."""
     if not isinstance(value, str) or not value:
         raise PlanError(f"{where}: {value!r} must be a word")
     return value
 
 
 def choice(*allowed: str) -> Callable[[object, str], str]:
+    """Reads one of the words `allowed`."""
+
     def reader(value: object, where: str) -> str:
         if value not in allowed:
             near = get_close_matches(str(value), allowed, n=1, cutoff=0.5)
@@ -111,4 +117,5 @@ def mapping(reader: Callable[[object, str], Any]) -> Callable[[object, str], dic
 
 
 def section(spec: Fields) -> Callable[[object, str], dict[str, Any]]:
+    """Reads a mapping with the keys of `spec`, by `fields`."""
     return lambda value, where: fields(value, where, spec)

@@ -73,6 +73,8 @@ class Descent:
 
 @dataclass(frozen=True)
 class StudyPlan:
+    """The grid with its seeds, the assumed truth, the questions, and how many studies and draws tell the intervals."""
+
     name: str
     cells: tuple[Cell, ...]
     seeds: int

@@ -46,10 +46,12 @@ class Cell:
 
     @property
     def n_train(self) -> int:
+        """Training images, copies included."""
         return sum(copies * images for copies, images in self.strata)
 
     @property
     def images(self) -> int:
+        """images_seen at the end: whole batches."""
         return self.points[-1]
 
     @property

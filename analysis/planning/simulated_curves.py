@@ -55,6 +55,7 @@ def holdout_loss(plan: StudyPlan, cell: Cell, images_seen: Array, height: float)
 
 
 def seen_loss(plan: StudyPlan, cell: Cell, images_seen: Array) -> Array:
+    """The law of planned.LossTruth without overfitting and bump [t]; `untrained` at 0."""
     own, t = plan.loss, np.asarray(images_seen, float)
     law = own.E + own.A / cell.params**own.alpha + own.B / np.where(t > 0, t, 1.0) ** own.beta
     return np.where(t > 0, law, own.untrained)
@@ -86,6 +87,7 @@ def _ladder(plan: StudyPlan, group: str) -> list[Cell]:
 
 
 def final_losses(plan: StudyPlan, ladder: Sequence[Cell], height: float) -> Array:
+    """holdout_loss of each cell at the end of its training [cells], under a bump of this height."""
     return np.array([holdout_loss(plan, cell, np.array([cell.images]), height)[0] for cell in ladder])
 
 

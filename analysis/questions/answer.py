@@ -13,6 +13,8 @@ class CannotTell(Exception):
 
 @dataclass(frozen=True)
 class Answer:
+    """A value with its interval and what they rest on; or answerable False, and `why` says what is lacking."""
+
     question: str
     answerable: bool
     value: float | None = None  # None: not answerable

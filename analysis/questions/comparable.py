@@ -61,12 +61,14 @@ def replicates(evals: "DataFrame") -> Array:
 
 
 def logit_rate(hits: Array, trials: Array) -> Array:
-    """ln((x + 1/2)/(n - x + 1/2)): finite at 0 and n of n; NaN where a count is missing."""
+    """ln((x + 1/2)/(n - x + 1/2)) [n]: finite at 0 and n of n; NaN where a count is missing."""
     x, n = checked_counts(hits, trials, "n_memorized and n_generated")
     return np.log((x + 0.5) / (n - x + 0.5))
 
 
 class State(NamedTuple):
+    """One run where it first has a given hold-out loss: its clock, and y there."""
+
     images_seen: float
     y: float
 
@@ -90,6 +92,8 @@ def state_at_loss(images_seen: Array, loss: Array, loss_se: Array, y: Array, tar
 
 
 class Mean(NamedTuple):
+    """A mean with its interval by cluster."""
+
     value: float
     lo: float  # NaN where the spread cannot be told: one cluster, or all clusters equal
     hi: float

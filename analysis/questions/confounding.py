@@ -76,7 +76,7 @@ def _correlation(covariance: Array, before: Array) -> Array:
 def with_intervals(
     x: Array, y: Array, capacity: Array, held: Array, *, level: float, draws: int, seed: int
 ) -> dict[str, tuple[float, float, float]]:
-    """r_xy, share and partial, each (value, lo, hi): runs are resampled; share is NaN where r_xy's interval holds 0."""
+    """Of `shares`: r_xy, share, partial, each (value, lo, hi), runs [n] resampled; share NaN where r_xy's holds 0."""
     n = len(x)
     rng = np.random.default_rng(seed)
     times = np.stack([np.bincount(row, minlength=n) for row in rng.integers(n, size=(draws, n))]).astype(float)

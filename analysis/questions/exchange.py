@@ -33,6 +33,8 @@ BESIDE = ("params", "n_unique", "n_train")  # in the law where they vary and can
 
 @dataclass(frozen=True)
 class Exchange:
+    """chi with Fieller's interval; `clusters` are the runs it rests on."""
+
     chi: float
     lo: float | None  # None: no limit on this side
     hi: float | None

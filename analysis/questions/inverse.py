@@ -26,6 +26,8 @@ REACH = 40.0  # in ln x beyond the data: a crossing farther away than e^40 is no
 
 
 class Inverse(NamedTuple):
+    """A question solved for one variable: what it is asked of, and the sentences of its answer."""
+
     variable: str
     response: str
     rising: bool  # f must rise with the variable for the question to make sense
@@ -146,7 +148,7 @@ class Crossing:
     def interval(
         self, result: FitResult, rate: float, level: float, aim: tuple[float, Array] | None = None
     ) -> tuple[float, float | None, float | None]:
-        """x where logit f meets that of `rate`, and its interval.
+        """x where logit f meets that of `rate`, and its interval; raises CannotTell where the law never does.
 
         `aim`: another logit to meet, for the fit and for each draw [b] (that of a rate which a run's luck may reach).
         """

@@ -15,6 +15,8 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Luck:
+    """Moments of a fit's residuals by run, from which `sd` is estimated and redrawn."""
+
     q: float  # sum over runs of W R^2: R the run's mean working residual, W its weight
     weight: float  # by how much q exceeds its mean per unit of variance between runs
     freedom: int  # runs minus parameters; 0: nothing can be said
@@ -50,5 +52,5 @@ def run_luck(result: FitResult, run: Array) -> Luck:
 
 
 def attenuation(sd: Array | float) -> Array | float:
-    """logit f of the median run over logit of the mean of f between runs (Zeger, Liang & Albert 1988)."""
+    """logit f of the median run over that of the mean f between runs, sd [...] (Zeger, Liang & Albert 1988)."""
     return np.sqrt(1 + (16 * np.sqrt(3) / (15 * np.pi)) ** 2 * np.square(sd))

@@ -54,7 +54,7 @@ class Pair(NamedTuple):
 
     @property
     def difference(self) -> float:
-        """Logit f of the second minus that of the first."""
+        """Logit f of the second minus that of the first; raises ValueError where `states` is None."""
         if self.states is None:
             raise ValueError(f"runs {self.first.run_id} and {self.second.run_id} cannot both be read at this loss")
         return self.states[1].y - self.states[0].y

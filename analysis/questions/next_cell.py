@@ -33,6 +33,7 @@ def next_cell(
     """Candidates ranked by expected shrinkage of the quantity's interval per second: an inverse, or a law's parameter.
 
     Value: the best candidate's, as a share of the interval's width per second (per FLOP, per run: see `unit`).
+    Raises ValueError on arguments that mean nothing.
     """
     if not 0 < rate < 1:
         raise ValueError(f"--rate {rate:g}: a rate lies between 0 and 1, .01 is usual")
@@ -89,6 +90,7 @@ class Candidates:
     beyond: Array  # [c] a level nobody trained
 
     def words(self, k: int) -> str:
+        """Candidate k in words."""
         kind = "one more seed of" if self.trained[k] else "the new cell"
         return f"{kind} params {self.params[k]:.6g}, images_seen {self.images_seen[k]:.6g}, {self.plan[k]}"
 

@@ -33,6 +33,8 @@ FEWEST_DRAWS = 5  # below it whole draws of images cannot be resampled
 
 
 class Response(NamedTuple):
+    """What is counted: a table, its columns of hits and trials, and its name in words."""
+
     table: str
     hits: str
     trials: str
@@ -47,6 +49,8 @@ RESPONSES = {
 
 @dataclass(frozen=True)
 class Observations:
+    """Counts and variables of n rows, one evaluation a run; `notes` say what was left out."""
+
     response: Response
     x: Mapping[str, Array]  # every one of VARIABLES that was recorded [n]
     hits: Array  # [n]
@@ -59,6 +63,7 @@ class Observations:
 
     @property
     def varied(self) -> tuple[str, ...]:
+        """The variables that differ between rows, in order of VARIABLES."""
         return tuple(name for name, values in self.x.items() if varies(values))
 
     @property
@@ -108,7 +113,7 @@ def observations(tables: Tables, response: str, evaluation: str = "last") -> Obs
 
 
 def evaluated(evals: "DataFrame", evaluation: str) -> tuple["DataFrame", list[str]]:
-    """One row of evals a run: its last, that of lowest holdout_loss, or the one at a number of images seen."""
+    """One row of evals a run: last, at lowest holdout_loss or at a number of images seen; TableError on other words."""
     trained = evals[evals["images_seen"] > 0]
     if evaluation == "last":
         return last_evaluations(trained), []
@@ -177,12 +182,12 @@ def check_point(at: Mapping[str, float]) -> None:
 
 
 def varies(values: Array) -> bool:
-    """Do positive values differ by more than rounding?"""
+    """Do positive values [n] differ by more than rounding?"""
     return bool(np.ptp(np.log(values)) > 1e-9)
 
 
 def level_below_middle(values: Array) -> float:
-    """The median as one of the values: of an even number, the lower of the middle two."""
+    """The median as one of values [n]: of an even number, the lower of the middle two."""
     return float(np.sort(values)[(len(values) - 1) // 2])
 
 

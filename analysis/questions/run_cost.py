@@ -16,11 +16,14 @@ FEWEST = 4  # runs below which no line of cost is fitted
 
 @dataclass(frozen=True)
 class Cost:
+    """What a run costs, exp(a + b ln params + c ln images_seen) in `unit`, and how that was told."""
+
     unit: str  # second, FLOP or run
     line: tuple[float, float, float]  # a, b, c
     said: str
 
     def of(self, params: Array, images_seen: Array) -> Array:
+        """Of runs with params, images_seen [c] -> [c]."""
         a, b, c = self.line
         return np.exp(a + b * np.log(params) + c * np.log(images_seen))
 

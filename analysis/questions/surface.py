@@ -39,11 +39,14 @@ class Competitor:
 
     @property
     def held_out(self) -> float:
+        """The mean error, by which laws are ranked; NaN where a level's rows are not determined without it."""
         return float(np.mean(self.errors))
 
 
 @dataclass(frozen=True)
 class Surface:
+    """The laws fitted to one study's counts, of which the first was chosen."""
+
     observed: Observations
     target: str  # the variable the question is about
     variables: tuple[str, ...]  # of the laws; the target first
@@ -55,6 +58,7 @@ class Surface:
 
     @property
     def result(self) -> FitResult:
+        """The fit of the law chosen."""
         return self.competitors[0].result
 
     def at(self, given: Mapping[str, float]) -> tuple[dict[str, float], list[str], bool]:
@@ -71,6 +75,7 @@ class Surface:
         return point, [name for name in wanted if name not in given], any(self.outside(n, v) for n, v in point.items())
 
     def outside(self, name: str, value: float) -> bool:
+        """Whether the value lies outside the rows fitted."""
         known = self.observed.x[name]
         return bool(value < known.min() * (1 - 1e-9) or value > known.max() * (1 + 1e-9))
 
@@ -172,7 +177,7 @@ def _refuse_what_has_no_slope(observed: Observations) -> None:
 
 
 def usable_variables(x: Mapping[str, Array], target: str) -> tuple[tuple[str, ...], list[str]]:
-    """The target, then what varied and can be told from it; what was left out, in words. Raises CannotTell."""
+    """Of x [n]: the target, then what varied and can be told from it; in words what was left out. Raises CannotTell."""
     if target not in x:
         raise CannotTell(f"{target} was not recorded")
     logs = {name: np.log(values) for name, values in x.items() if varies(values)}
@@ -265,7 +270,7 @@ def logit_at(result: FitResult, point: Mapping[str, float] | Mapping[str, Array]
 
 
 def straight(result: FitResult, logit_f: Array | float) -> Array:
-    """logit f on the scale on which the law is nearly straight in logarithms, where intervals may be stretched.
+    """logit f [...] on the scale on which the law is nearly straight in logarithms, where intervals may be stretched.
 
     The exposure law: ln(-ln(1 - f)), since its logit grows exponentially above f = 1/2. The logistic law: logit f.
     """
@@ -277,5 +282,5 @@ def straight(result: FitResult, logit_f: Array | float) -> Array:
 
 
 def rate_of(result: FitResult, value: Array) -> Array:
-    """The rate of a value on the scale of `straight`."""
+    """The rates of values [...] on the scale of `straight`."""
     return -np.expm1(-np.exp(np.minimum(value, 700.0))) if result.law.name == "exposure" else expit(value)

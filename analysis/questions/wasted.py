@@ -38,6 +38,7 @@ class Ladder:
 
     @property
     def rate(self) -> Array:
+        """Memorized share of samples [r k]."""
         return self.hits / self.trials
 
 
@@ -86,7 +87,7 @@ def smallest_equal(of: Ladder) -> Array:
 
 
 def mean_difference(table: Array, a: int, b: int) -> float:
-    """Mean of column a minus column b over the rows that have both; NaN where none has."""
+    """Mean of column a minus column b of table [r k] over the rows that have both; NaN where none has."""
     apart = table[:, a] - table[:, b]
     return float(np.mean(apart[~np.isnan(apart)])) if (~np.isnan(apart)).any() else np.nan
 

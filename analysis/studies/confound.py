@@ -28,11 +28,13 @@ CONFOUNDING = (
 
 
 def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
+    """Every number of the page by name."""
     asked = _asked(tables)
     return _confounding(asked["confounding"]) | _matched(asked["matched"]) | _wasted(asked["wasted"])
 
 
 def figures(tables: Tables, folder: Path) -> Sequence["ReportFigure"]:
+    """The correlation with and without size held fixed."""
     return [correlations(_asked(tables, ("confounding",))["confounding"].rows)]
 
 

@@ -28,6 +28,7 @@ TOP = 0.10  # of the scores: those called highly memorized
 
 
 def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
+    """Every number of the page by name, by cell and pooled."""
     _, answer = study(last_evaluations(tables.images), _gallery(tables), level=LEVEL, seed=SEED)
     sizes = tables.evals.groupby("cell_id")[["width", "params"]].first()
     cells: dict[str, dict[str, Any]] = {

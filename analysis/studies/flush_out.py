@@ -59,6 +59,7 @@ class Change:
 
     @property
     def memorized(self) -> str:
+        """The share of copies among the samples of all its runs."""
         hits, trials = self.evals["n_memorized"].sum(), self.evals["n_generated"].sum()
         return share(*map(float, wilson(hits, trials)))
 
@@ -68,6 +69,7 @@ class Change:
 
 
 def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
+    """Every number of the page by name; `folder` lies beside that of the study whose boundary is asked."""
     answer = _answer(tables)
     found = changes(tables, answer)
     chance = _on_boundary(tables, found, load(folder.parent / BOUNDARY))
@@ -136,6 +138,7 @@ def _on_boundary(tables: Tables, found: Sequence[Change], study: Tables) -> Mapp
 
 
 def figures(tables: Tables, folder: Path) -> Sequence["ReportFigure"]:
+    """Where the changes take the reference."""
     found = changes(tables, _answer(tables))
     return [moves([(one.name, one.evals) for one in found], load(folder.parent / BOUNDARY))]
 

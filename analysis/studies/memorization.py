@@ -36,6 +36,7 @@ LEVEL, BOUNDARY = 0.95, "boundary_holdout_last"
 
 
 def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
+    """Every number the pages quote, by name; `folder` holds the registered predictions."""
     evals, strata = base(tables)
     found: dict[str, str] = {}
     found |= _law(strata)
@@ -151,6 +152,7 @@ def _registered(tables: Tables, folder: Path) -> dict[str, str]:
 
 
 def figures(tables: Tables, folder: Path) -> Sequence["ReportFigure"]:
+    """The collapse on one curve, the registered cells where their runs are there, and the report's two boundaries."""
     evals, strata = base(tables)
     made = [collapsed(strata[strata["images_seen"] >= EARLIEST])]
     prediction = read_table(folder / PREDICTION)

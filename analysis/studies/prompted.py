@@ -25,6 +25,7 @@ STEPS = {"params": 10.0, "copies": 10.0, "known_share": 2.0}  # the factor for w
 
 
 def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
+    """Every number of the page by name."""
     prompts = last_evaluations(tables.prompts)
     found = {"n_runs": count(prompts["run_id"].nunique()), "n_prompts": count(prompts[TRIALS].sum())}
     found["contexts"] = _contexts(prompts)
@@ -69,6 +70,7 @@ def _samples(tables: Tables) -> dict[str, str]:
 
 
 def figures(tables: Tables, folder: Path) -> Sequence["ReportFigure"]:
+    """The report's figures of prompts."""
     from analysis.pictures.instrument_figures import prompted, prompts
 
     return [*drawn(prompted(tables, LEVEL)), *drawn(prompts(tables, LEVEL))]

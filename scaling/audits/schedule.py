@@ -41,7 +41,7 @@ class ScheduledDenoiser:
         self.levels = schedule_sigmas(alphas_cumprod)
 
     def timesteps(self, sigma: Tensor) -> Tensor:
-        """Timesteps int64 [B] of the levels sigma [B]."""
+        """Timesteps int64 [B] of sigma [B]; raises ValueError on one that is no level of the schedule."""
         levels = self.levels.to(sigma.device)
         distance, timestep = (sigma.double()[:, None] - levels[None]).abs().min(dim=1)
         if (distance > SAME * levels[timestep]).any():
@@ -76,7 +76,7 @@ def clean_image(output: Tensor, x: Tensor, alpha: Tensor, prediction: str) -> Te
 
 
 def model_output(clean: Tensor, x: Tensor, alpha: Tensor, prediction: str) -> Tensor:
-    """The inverse of `clean_image`: what a network that denoises x to `clean` would have answered."""
+    """The inverse of `clean_image`, same shapes: what a network that denoises x to `clean` would have answered."""
     sigma = ((1 - alpha) / alpha).sqrt().to(x.dtype)
     if prediction == "epsilon":
         return (x - clean) / sigma

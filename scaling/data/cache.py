@@ -47,7 +47,7 @@ def request_key(source: str, image_size: int, channels: int | None, files: Seque
 
 
 def load(key: str) -> dict[str, np.ndarray] | None:
-    """The arrays saved under this request, or None where they are absent, damaged or of other content."""
+    """Arrays saved under this request, with pixels uint8 [n C H W]; None if absent, damaged or of other content."""
     folder = cache_folder()
     if folder is None:
         return None
@@ -63,7 +63,7 @@ def load(key: str) -> dict[str, np.ndarray] | None:
 
 
 def save(key: str, pixels: np.ndarray, data_sha256: str, rest: Mapping[str, np.ndarray | int]) -> None:
-    """Keep pixels under their hash, then the request that names them; each appears whole or not at all."""
+    """Keep pixels uint8 [n C H W] under their hash, then the request that names them; each whole or not at all."""
     folder = cache_folder()
     if folder is None:
         return

@@ -25,7 +25,7 @@ OFFLINE_REMEDY = (
 
 
 def read_parquet(path: Path) -> tuple[np.ndarray | Iterator[Picture], np.ndarray, int]:
-    """Pictures, labels int64 [n] (-1 = none), number of classes."""
+    """Pictures, labels int64 [n] (-1 = none), number of classes; raises SourceError on a file that cannot be read."""
     # pyarrow, not load_dataset: that copies the file into a cache, and its streaming can abort the process at the end.
     try:
         table = limits.read_parquet(path, follow=True, texts=False, threads=True)
@@ -54,7 +54,7 @@ def read_hub(
 
 
 def from_table(table: pa.Table) -> tuple[np.ndarray | Iterator[Picture], np.ndarray, int]:
-    """Pictures, labels int64 [n] (-1 = none) and number of classes of one table."""
+    """As read_parquet, of one table; raises SourceError where it is not told which column holds images."""
     try:
         features = Features.from_arrow_schema(table.schema)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

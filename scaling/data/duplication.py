@@ -142,7 +142,7 @@ def left_out(copies: np.ndarray, fold: FoldConfig, draw: int) -> np.ndarray:
     """bool [n_unique], True = the image leaves training with all its copies; all False without a fold.
 
     The partition is keyed by (draw, split) and dealt stratum by stratum, as cards: every stratum, and the whole pool,
-    is shared among the parts to within one image.
+    is shared among the parts to within one image. Raises ConfigError on more parts than images.
     """
     if fold.index is None:
         return np.zeros(len(copies), bool)

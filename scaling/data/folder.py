@@ -17,7 +17,7 @@ SPLITS = ("train", "validation", "valid", "val", "dev", "test")
 
 
 def find_files(folder: Path) -> list[Path]:
-    """All files below the folder but hidden ones, in the order of their names."""
+    """All files below the folder but hidden ones, by name; raises SourceError on what is no regular file."""
     found = []
     for place, inside, names in os.walk(folder, onerror=_raise):
         inside[:] = [name for name in inside if not name.startswith(".")]

@@ -63,7 +63,10 @@ def find_idx(folder: Path) -> list[tuple[Path, Path | None]]:
 
 
 def read_idx_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, int]:
-    """Pictures uint8 [n H W], labels int64 [n] (-1 = none), number of classes, train before t10k."""
+    """Pictures uint8 [n H W], labels int64 [n] (-1 = none), number of classes, train before t10k.
+
+    Raises SourceError on parts that do not belong together.
+    """
     pictures, labels = [], []
     for images_path, labels_path in find_idx(folder):
         pictures.append(read_idx(images_path, 3))

@@ -28,7 +28,10 @@ def near_copies(image: np.ndarray, copies: int, near: str, noise: float = NOISE)
 
 
 def shift_offsets(size: int, count: int) -> list[tuple[int, int]]:
-    """The first `count` non-zero (dy, dx), all below the size, in the order of max(|dy|, |dx|), then (dy, dx)."""
+    """The first `count` non-zero (dy, dx), all below the size, in the order of max(|dy|, |dx|), then (dy, dx).
+
+    Raises ConfigError on more than an image of this size has.
+    """
     reach = 0
     while (2 * reach + 1) ** 2 - 1 < count:
         reach += 1

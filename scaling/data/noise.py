@@ -18,7 +18,7 @@ _WEYL = (0x9E3779B9, 0xBB67AE85)
 def philox(
     counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Philox4x32-10, Salmon et al. 2011: four int64 tensors of 32-bit words, broadcast together -> four.
+    """Philox4x32-10, Salmon et al. 2011: four int64 tensors [...] of 32-bit words that broadcast -> four [...].
 
     A product of two 32-bit words wraps in int64, but its bits are those of the unsigned product: masks recover them.
     """

@@ -26,7 +26,7 @@ GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I")
 
 
 def open_picture(content: Path | bytes, name: str) -> Image.Image:
-    """The decoded picture, grey (mode L) or colour (RGB); `name` says in an error which picture it is."""
+    """The decoded picture, grey (mode L) or colour (RGB); `name` is the picture's in a SourceError."""
     try:
         with Image.open(content if isinstance(content, Path) else BytesIO(content)) as picture:
             picture.load()

@@ -16,7 +16,7 @@ class Preconditioning(NamedTuple):
 
 
 def preconditioning(sigma: Tensor, sigma_data: Tensor | float) -> Preconditioning:
-    """sigma and sigma_data of any shapes that broadcast."""
+    """Karras et al. 2022, Table 1, column "Ours": sigma and sigma_data [...] of any shapes that broadcast."""
     norm = (sigma**2 + sigma_data**2).sqrt()
     return Preconditioning((sigma_data / norm) ** 2, sigma * sigma_data / norm, 1 / norm, sigma.log() / 4)
 

@@ -85,7 +85,7 @@ def collapse_sigma(eigenvalues: Tensor, n: int) -> float:
     """The level below which n images dominate the ideal denoiser: sum_k ln(1 + lambda_k / sigma_c^2) / 2 = ln n.
 
     Biroli et al. 2024 (arXiv 2402.18491) for Gaussian data: s0 / sqrt(n^(2/d) - 1) if all d eigenvalues are s0^2.
-    Raises ValueError on n < 2 and on images without variance.
+    eigenvalues [d]. Raises ValueError on n < 2 and on images without variance.
     """
     values = eigenvalues.double()
     largest = float(values.max())

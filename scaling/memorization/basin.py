@@ -65,7 +65,10 @@ def chains_back(
     draws: int = DRAWS,
     batch_size: int = 256,
 ) -> Tensor:
-    """`basin_recovery` by any sampler: bring_back takes x [B C H W] at level sigma_b, labels [B], to clean images."""
+    """`basin_recovery` by any sampler: bring_back takes x [B C H W] at level sigma_b, labels [B], to clean images.
+
+    Raises ValueError on draws outside 1 to SLOTS.
+    """
     if not 1 <= draws <= SLOTS:
         raise ValueError(f"draws={draws}: an image has noise for 1 to {SLOTS} chains")
     row = torch.arange(len(images), device=images.device).repeat_interleave(draws)

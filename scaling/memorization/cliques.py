@@ -63,7 +63,10 @@ def generate_and_filter(
 
 
 def link_distance(holdout: Tensor) -> float:
-    """Below this (Euclidean) two images [M D] count as one: 1/3 of the median nearest-neighbour distance inside H."""
+    """Below this (Euclidean) two images [M D] count as one: 1/3 of the median nearest-neighbour distance inside H.
+
+    Raises ValueError where H has fewer than 3 images, or half of them have a copy in it.
+    """
     if len(holdout) < 3:
         raise ValueError(
             f"{len(holdout)} held-out image(s): how far apart real images are needs at least 3; raise data.holdout"

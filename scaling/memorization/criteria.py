@@ -38,7 +38,7 @@ def match(samples: Tensor, unique: Tensor, family: Tensor | None = None) -> Matc
 
 
 def gap_ratio(samples: Tensor, unique: Tensor, family: Tensor | None = None) -> Match:
-    """The gap ratio of Yoon et al. 2023 and the nearest family alone; arguments and errors as in `match`."""
+    """The gap ratio of Yoon et al. 2023 and the nearest family alone, each [S]; arguments and errors as in `match`."""
     near = nearest(samples, unique, 2, family)
     return Match(_ratio(near), near.family[:, 0])
 

@@ -58,7 +58,7 @@ def sigma_floor(sigma: SigmaConfig, step: float) -> float:
 
 
 def density_sigmas(sigma_min: float, levels: int, sigma_max: float = SIGMA_MAX) -> Tensor:
-    """Noise levels [L] of the integral, log-spaced, ascending, float64."""
+    """Noise levels [L] of the integral, log-spaced, ascending, float64; ValueError on L < 2 and sigma_min outside."""
     if levels < 2:
         raise ValueError(f"evaluate.density_levels={levels}: an integral over noise levels needs at least 2")
     if not 0 < sigma_min < sigma_max:

@@ -14,7 +14,7 @@ KEYS = 2**63 // SLOTS**2  # noise of (key, step, round) is that of index (SLOTS 
 
 
 def noise_keys(positions: Tensor, attempt: int = 0) -> Tensor:
-    """The keys [N] by which `fill` draws its noise at this attempt for images at positions int64 [N]."""
+    """The keys [N] by which `fill` draws its noise at attempt < SLOTS for images at positions int64 [N]."""
     if not 0 <= attempt < SLOTS:
         raise ValueError(f"attempt={attempt}: a prompt has noise for attempts 0 to {SLOTS - 1}")
     return positions * SLOTS + attempt

@@ -34,6 +34,7 @@ def default_ridge(phi: Tensor, copies: Tensor) -> float:
     U-Net and mlp, 256 digits, q 512, untrained and trained: mean h .15 to .33 at ten times this lam, .38 to .74 here,
     .65 to .95 at a tenth of it; between neighbours of these the ranks of h correlate by .96 or more without copies,
     by .999 with 1 to 128 copies. There h has nearly the order of the copies (.97 to .99): compare images of equal r.
+    Raises ValueError where all gradients are 0.
     """
     eigenvalues = _rows(phi, copies).square().sum()
     if eigenvalues == 0:
@@ -50,7 +51,7 @@ def ridge_hat(X: Tensor, lam: float) -> Tensor:
 def left_out_residual(e: Tensor, h: Tensor) -> Tensor:
     """e_i / (1 - h_i): residuals e [N] or [N d] of the fit to all, h [N] -> those of the fits that each leave one out.
 
-    An image with r equal rows leaves with all of them: h is `leverage`, e the residual of one row.
+    An image with r equal rows leaves with all of them: h is `leverage`, e the residual of one row. h >= 1 raises.
     """
     if (h >= 1).any():
         raise ValueError(f"h={float(h.max()):g}: an image that alone decides its fit has no fit without it; raise lam")

@@ -35,7 +35,10 @@ class Subset(NamedTuple):
 
 
 def evaluation_sigmas(sigma: SigmaConfig, draws: int) -> Tensor:
-    """Noise levels [J] of the losses, float64: the mid-quantiles of the training law, or its fixed level J times."""
+    """Noise levels [J] of the losses, float64: the mid-quantiles of the training law, or its fixed level J times.
+
+    Raises ValueError on J outside 1 to SLOTS.
+    """
     if not 1 <= draws <= SLOTS:
         raise ValueError(f"evaluate.draws={draws}: an image has noise for 1 to {SLOTS} levels")
     if sigma.value is not None:  # the law `fixed`
@@ -45,7 +48,7 @@ def evaluation_sigmas(sigma: SigmaConfig, draws: int) -> Tensor:
 
 
 def evaluation_noise(positions: Tensor, level: int, shape: torch.Size) -> Tensor:
-    """Noise [B C H W] keyed by (constant, position int64 [B] in pool or hold-out, level), on their device."""
+    """Noise [B C H W] keyed by (constant, position int64 [B] in pool or hold-out, level < SLOTS), on their device."""
     if not 0 <= level < SLOTS:
         raise ValueError(f"evaluate.draws={level + 1}: an image has noise for 1 to {SLOTS} levels")
     return normals(CONSTANT, "evaluation", positions * SLOTS + level, shape.numel()).reshape(-1, *shape)

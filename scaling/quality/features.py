@@ -23,7 +23,7 @@ def efficientnet_lite0(images: Tensor) -> Tensor:
     EfficientNet-Lite0 (Tan & Le 2019, arXiv 1905.11946, without its squeeze-and-excitation blocks); its weights are
     part of the installed package, nothing is downloaded. Images in [-1, 1] are what it was trained on; they are resized
     to 64 x 64, bilinear with antialiasing, and grey stands in all three channels. float32. Distances in this space are
-    never to be called FID, which means another network.
+    never to be called FID, which means another network. Raises ValueError on other channels.
     """
     if images.shape[1] not in (1, 3):
         raise ValueError(

@@ -104,7 +104,7 @@ def log_of_copier(images: Tensor, unique: Tensor, copies: Tensor, sigma: float) 
 
 
 def log_of_population(images: Tensor, population: Generalizer, sigma: float) -> Tensor:
-    """The same of the population: its two Gaussians, each wider by sigma."""
+    """The same [N] of the population: its two Gaussians, each wider by sigma; images [N D]."""
     mu = population.mu.flatten()
     share = mu.new_full((2,), 0.5).log()
     return _log_smoothed(images, torch.stack([mu, -mu]), share, (population.spread**2 + sigma**2) ** 0.5, sigma)

@@ -112,7 +112,7 @@ def order(made: Design, seconds: Array, done: Sequence[int] = (), budget: float 
 
 
 def affordable(order: Sequence[int], seconds: Array, budget: float) -> list[int]:
-    """Those that run within the budget when they are taken in this order and what is too long is passed over."""
+    """Those of `order` that fit the budget in turn, what is too long passed over; seconds [cells]."""
     taken, spent = [], 0.0
     for at in order:
         if spent + seconds[at] <= budget:

@@ -58,7 +58,7 @@ class Group:
         return LinearDenoiser(self.images, self.copies_tensor())
 
     def take(self, rows: np.ndarray) -> "Group":
-        """The images at `rows`; what neighbours are searched among stays whole."""
+        """The images at rows int64 [B]; what neighbours are searched among stays whole."""
         at = torch.tensor(rows, device=self.images.device)
         labels = None if self.labels is None else self.labels[at]
         return Group(self.images[at], self.positions[at], self.copies[rows], labels, self.members, self.family)

@@ -80,7 +80,7 @@ class Laboratory:
         return {name: evals.get(name) for name in SHOWN}
 
     def load(self, weights: Mapping[str, Tensor], into: Denoiser | None = None) -> Denoiser:
-        """Put the weights, pruned as the configuration says, into the measured denoiser (or another one like it)."""
+        """Put weights, pruned as configured, into the measured denoiser or one like it; another network's raise."""
         denoiser = self.denoiser if into is None else into
         with torch.no_grad():
             for name, weight in denoiser.named_parameters():

@@ -79,7 +79,7 @@ class Member:
         return {"weights": self.weights.detach(), "average": self.average, "sums": self.sums}
 
     def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
-        """Go on from `state`, with what the optimizer kept under `optimizer.<name>`."""
+        """Go on from `state` and what the optimizer kept as `optimizer.<name>`; StoreError on another network's."""
         for name in ("weights", "average"):
             if name not in tensors or tensors[name].shape != self.weights.shape:  # copy_ would broadcast
                 raise StoreError(f"a checkpoint of another network ({name}): remove the folder checkpoints/ of the run")

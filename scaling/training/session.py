@@ -108,7 +108,10 @@ class Session:
         return watch
 
     def measure_trained(self) -> bool:
-        """Measure the weights of a finished run of the same training instead of training again; False if none is."""
+        """Measure the weights of a finished run of the same training instead of training again; False if none is.
+
+        Raises StoreError where they came without their sums of losses.
+        """
         batch = self.config.train.batch_size
         found = donor(self.store.folder, train_id(self.config), at=[step * batch for step in self.steps])
         if found is None:

@@ -57,7 +57,7 @@ class Watch:
         return self.member.step in self.steps
 
     def restore(self, tensors: Mapping[str, Tensor], meta: Mapping[str, object]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from what `save` wrote."""
         self.member.restore(tensors, meta["step"])
         self.sums_before, self.scaler = tensors["sums_before"].cpu(), meta["scaler"]
         self.first_step, self.seconds = meta["step"], meta["wall_seconds"]

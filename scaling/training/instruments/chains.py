@@ -30,7 +30,7 @@ def basin(
     found: Measurement,
     bring_back: Callable[[Denoises, Tensor, Tensor | None], Tensor] | None = None,
 ) -> None:
-    """The instrument `basin`; bring_back(denoiser, x at bench.basin_sigma, labels): by another sampler than ours."""
+    """The instrument `basin`; bring_back(denoiser, x [B C H W] at bench.basin_sigma, labels): by a sampler not ours."""
 
     def recovered(by: Denoises, group: Group, rows: np.ndarray) -> Tensor:
         some, target = group.take(rows), torch.tensor(rows, device=group.images.device)

@@ -27,7 +27,7 @@ class Recorder:
         return self.kept[-1][1]
 
     def replay(self, x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
-        """The next answer again; raises RuntimeError where the question is another one."""
+        """The next answer [B C H W] again; raises RuntimeError where the question is another one."""
         asked, answer = self.kept.pop(0)
         if not torch.equal(asked, x):
             raise RuntimeError("ideal_distance asks the network other questions than the losses did: batches differ")

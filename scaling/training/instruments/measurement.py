@@ -50,7 +50,7 @@ class Measurement:
         return [self.images[position] for position in bench.data.positions]
 
     def fill_images(self, rows: list[int], name: str, values: Tensor) -> None:
-        """The column `name` of these images rows; a value that is not finite stays empty."""
+        """The column `name` of these images rows from values [rows]; one that is not finite stays empty."""
         for at, value in zip(rows, values.tolist(), strict=True):
             self.images[at][name] = self.number(value, f"{name} of an image")
 

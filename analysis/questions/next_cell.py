@@ -16,7 +16,7 @@ from analysis.fitting.result import FitResult
 from analysis.questions.answer import Answer, CannotTell, not_answerable, sentences
 from analysis.questions.inverse import INVERSES, Crossing
 from analysis.questions.luck import Luck, run_luck
-from analysis.questions.observations import Observations, check_point, named, observations
+from analysis.questions.observations import BESIDE, VARIABLES, Observations, check_point, named, observations
 from analysis.questions.run_cost import Cost, run_cost
 from analysis.questions.surface import Surface, surface
 from analysis.table import Tables
@@ -98,12 +98,12 @@ class Candidates:
 def candidate_runs(observed: Observations, variables: Sequence[str]) -> Candidates:
     """The grid of levels trained, crossed, with one step beyond each end; training sets as they were, or a step off."""
     run, place = np.unique(observed.run, return_inverse=True)
-    x = {name: observed.x.get(name, np.ones(len(place))) for name in ("params", "copies", "images_seen", "n_unique")}
+    x = {name: observed.x.get(name, np.ones(len(place))) for name in (*VARIABLES, *BESIDE)}
     plans: dict[tuple[Any, ...], int] = {}
     cells: dict[tuple[Any, ...], int] = {}
     for k in range(len(run)):
         rows = np.flatnonzero(place == k)
-        plan = tuple(sorted((x["copies"][i], x["n_unique"][i], observed.trials[i]) for i in rows))
+        plan = tuple(sorted((x["copies"][i], x["n_unique"][i], x["n_train"][i], observed.trials[i]) for i in rows))
         plans[plan] = plans.get(plan, 0) + 1
         cell = (x["params"][rows[0]], x["images_seen"][rows[0]], plan)
         cells[cell] = cells.get(cell, 0) + 1
@@ -111,8 +111,8 @@ def candidate_runs(observed: Observations, variables: Sequence[str]) -> Candidat
     grid = list(product(_levels(x["params"]), _levels(x["images_seen"]), _plans(plans, x)))
     columns: dict[str, list[Any]] = {name: [] for name in (*x, "trials", "run")}
     for k, (params, seen, plan) in enumerate(grid):
-        for copies, n_unique, trials in plan:
-            for name, value in zip(columns, (params, copies, seen, n_unique, trials, k), strict=True):
+        for copies, n_unique, n_train, trials in plan:
+            for name, value in zip(columns, (params, copies, seen, n_unique, n_train, trials, k), strict=True):
                 columns[name].append(value)
     made = {name: np.array(values) for name, values in columns.items()}
     beyond = [p not in old["params"] or s not in old["images_seen"] or plan not in plans for p, s, plan in grid]
@@ -137,8 +137,10 @@ def _plans(plans: Mapping[tuple[Any, ...], int], x: Mapping[str, Array]) -> list
     found = dict.fromkeys(plans)
     for plan in plans:
         if len(plan) == 1:
-            _, _, trials = plan[0]
-            found |= dict.fromkeys(((c, n, trials),) for c, n in product(_levels(x["copies"]), _levels(x["n_unique"])))
+            *_, n_train, trials = plan[0]
+            grid = product(_levels(x["copies"]), _levels(x["n_unique"]))
+            # All images of such a run have the same copies; without n_train it is 1 in every row.
+            found |= dict.fromkeys(((c, n, c * n if n_train > 1 else n_train, trials),) for c, n in grid)
     return list(found)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 VARIABLES = ("params", "copies", "images_seen", "n_unique")
+BESIDE = ("n_train",)  # of a stratum's rows: the same copies are seen less often in a larger training set
 # What a run is besides these: runs that differ in it are other experiments and are not pooled into one surface.
 SETTING = ("dataset", "image_size", "family", "conditioning", "noise_draws", "near", "protocol", "lr", "batch_size",
            "weight_decay", "ema", "blocks", "attention", "skips", "prune")  # fmt: skip
@@ -33,17 +34,24 @@ FEWEST_DRAWS = 5  # below it whole draws of images cannot be resampled
 
 
 class Response(NamedTuple):
-    """What is counted: a table, its columns of hits and trials, and its name in words."""
+    """What is counted: a table, its columns of hits and trials, its name in words, and what it may depend on."""
 
     table: str
     hits: str
     trials: str
     words: str
+    variables: tuple[str, ...]
 
 
 RESPONSES = {
-    "stratum": Response("strata", "n_basin_recovered", "n_basin", "recovery of a stratum's images from their basins"),
-    "cell": Response("evals", "n_memorized", "n_generated", "memorized share of generated samples"),
+    "stratum": Response(
+        "strata",
+        "n_basin_recovered",
+        "n_basin",
+        "recovery of a stratum's images from their basins",
+        (*VARIABLES, *BESIDE),
+    ),
+    "cell": Response("evals", "n_memorized", "n_generated", "memorized share of generated samples", VARIABLES),
 }
 
 
@@ -52,7 +60,7 @@ class Observations:
     """Counts and variables of n rows, one evaluation a run; `notes` say what was left out."""
 
     response: Response
-    x: Mapping[str, Array]  # every one of VARIABLES that was recorded [n]
+    x: Mapping[str, Array]  # every one of the response's variables that was recorded [n]
     hits: Array  # [n]
     trials: Array  # [n]
     run: Array  # [n] train_id: runs that share it share their weights
@@ -63,7 +71,7 @@ class Observations:
 
     @property
     def varied(self) -> tuple[str, ...]:
-        """The variables that differ between rows, in order of VARIABLES."""
+        """The variables that differ between rows, in their order."""
         return tuple(name for name, values in self.x.items() if varies(values))
 
     @property
@@ -89,7 +97,7 @@ def observations(tables: Tables, response: str, evaluation: str = "last") -> Obs
     if not known.any():
         raise CannotTell(f"no row of {chosen.table} has {chosen.hits} and {chosen.trials}; measure them, "
                          f"or ask with --response {' or '.join(set(RESPONSES) - {response})}")  # fmt: skip
-    recorded = [name for name in VARIABLES if frame[name][known].notna().any()]
+    recorded = [name for name in chosen.variables if frame[name][known].notna().any()]
     whole = known & (frame[recorded] > 0).all(axis=1).to_numpy(bool)
     said = [*notes, *said, _left_out(frame, known, whole, chosen)]
     frame = frame[whole].reset_index(drop=True)
@@ -173,9 +181,9 @@ def _left_out(frame: "DataFrame", known: Array, whole: Array, chosen: Response) 
 def check_point(at: Mapping[str, float]) -> None:
     """Raises ValueError on a name that is no variable of a surface, or a value that has no logarithm."""
     for name, value in at.items():
-        if name not in VARIABLES:
-            near = get_close_matches(name, VARIABLES, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"use {', '.join(VARIABLES)}"
+        if name not in (*VARIABLES, *BESIDE):
+            near = get_close_matches(name, (*VARIABLES, *BESIDE), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"use {', '.join((*VARIABLES, *BESIDE))}"
             raise ValueError(f"--at {name}={value:g}: no variable of the surface; {hint}")
         if not 0 < value < np.inf:
             raise ValueError(f"--at {name}={value:g}: the surface is in logarithms; give a positive number")

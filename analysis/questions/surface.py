@@ -18,7 +18,7 @@ from analysis.fitting.search import descend
 from analysis.fitting.uncertainty import bootstrap
 from analysis.laws import law
 from analysis.questions.answer import CannotTell, sentences
-from analysis.questions.observations import Observations, level_below_middle, varies
+from analysis.questions.observations import BESIDE, Observations, level_below_middle, varies
 from analysis.rates import betabinom_logpmf
 from analysis.words import amount, number, several
 
@@ -177,7 +177,10 @@ def _refuse_what_has_no_slope(observed: Observations) -> None:
 
 
 def usable_variables(x: Mapping[str, Array], target: str) -> tuple[tuple[str, ...], list[str]]:
-    """Of x [n]: the target, then what varied and can be told from it; in words what was left out. Raises CannotTell."""
+    """Of x [n]: the target, then what varied and can be told from it; in words what was left out. Raises CannotTell.
+
+    BESIDE keeps nobody from an answer: a target that moves with it alone stands for both, and that is said.
+    """
     if target not in x:
         raise CannotTell(f"{target} was not recorded")
     logs = {name: np.log(values) for name, values in x.items() if varies(values)}
@@ -191,13 +194,16 @@ def usable_variables(x: Mapping[str, Array], target: str) -> tuple[tuple[str, ..
         condition = condition_number([logs[v] for v in (*kept, name)])
         if condition <= LARGEST_CONDITION:
             kept.append(name)
-        elif len(kept) == 1 or condition_number([logs[v] for v in (*kept[1:], name)]) <= LARGEST_CONDITION:
+        elif name not in BESIDE and (
+            len(kept) == 1 or condition_number([logs[v] for v in (*kept[1:], name)]) <= LARGEST_CONDITION
+        ):
             raise CannotTell(
                 f"{target} moves together with {name} (condition number {condition:.3g} > {LARGEST_CONDITION:g}): its "
                 f"own effect cannot be told; train runs where they differ"
             )
         else:
-            notes.append(f"{name} moves together with {', '.join(kept[1:])}: it has no term of its own, theirs is both")
+            others = ", ".join(kept[1:] if name not in BESIDE else kept)
+            notes.append(f"{name} moves together with {others}: it has no term of its own, theirs is both")
     return tuple(kept), notes
 
 

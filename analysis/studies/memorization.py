@@ -32,6 +32,7 @@ LATEST = 102_400  # images seen from which the law is fitted again, to see what 
 SEED, DRAWS = 0, 500
 PREDICTION = "prediction.csv"
 ENDS = ("value", "lo", "hi")
+SIZES = (10_405, 40_489, 159_697)  # parameters for which a limit of copies is told
 LEVEL, BOUNDARY = 0.95, "boundary_holdout_last"
 
 
@@ -102,7 +103,18 @@ def _questions(tables: Tables) -> dict[str, str]:
         "chi": interval(chi.value, chi.lo, chi.hi),
         **{f"grows_{name}": interval(amount[name]["value"], amount[name]["lo"], amount[name]["hi"])
            for name in ("amount", "fraction")},
+        **_most_copies(tables, how),
     }  # fmt: skip
+
+
+def _most_copies(tables: Tables, how: Mapping[str, Any]) -> dict[str, str]:
+    """Up to how many copies fewer than 1 % of an image's chains come back, in the spectrum of 256 images at its end."""
+    found = {}
+    for params in SIZES:
+        at = {"params": params, "n_unique": 256, "n_train": 8_160, "images_seen": 204_800}
+        one = question("max_copies")(tables, **{**how, "at": at})
+        found[f"most_copies_{params}"] = interval(one.value, one.lo, one.hi)
+    return found
 
 
 def _before_overfitting(evals: "DataFrame") -> dict[str, str]:

@@ -46,3 +46,16 @@ def of_rows(evals: list[dict], strata: Sequence[dict] = ()) -> Tables:
         for name, rows in (("evals", evals), ("strata", strata), ("noise_levels", ()), ("prompts", ()), ("images", ()))
     ]
     return Tables(*frames)
+
+
+def two_sizes_of_training_set(rng: np.random.Generator, truth: Mapping[str, float]) -> Tables:
+    """Strata of 1 to 16 copies of 128 images in training sets of 256 and of 2,560; truth in params, copies, n_train."""
+    rows = []
+    for run, (params, n_train, seed) in enumerate(product((1e4, 4e4, 16e4), (256, 2_560), range(4))):
+        for copies in (1, 2, 4, 8, 16):
+            x = {"params": params, "copies": copies, "n_train": n_train}
+            rate = 1 / (1 + np.exp(-(truth["b_0"] + sum(truth[name] * np.log(value) for name, value in x.items()))))
+            rows.append({**x, "run_id": f"r{run}", "cell_id": f"c{run // 4}", "seed": seed, "draw": seed,
+                         "n_unique": 128, "images_seen": 1e5, "n_basin": 256,
+                         "n_basin_recovered": rng.binomial(256, rate)})  # fmt: skip
+    return of_rows([dict(row) for row in rows if row["copies"] == 1], rows)

@@ -1,6 +1,5 @@
 import dataclasses
 import json
-from itertools import product
 
 import numpy as np
 import pandas
@@ -17,7 +16,7 @@ from analysis.summary import (
     with_exposures,
 )
 from analysis.table import load
-from tests.analysis.asked_study import of_rows
+from tests.analysis.asked_study import two_sizes_of_training_set
 
 TRUTH = {"b_params": 0.6, "b_copies": 0.9}  # of conftest
 
@@ -40,18 +39,12 @@ def test_copies_are_not_mistaken_for_what_the_size_of_the_training_set_does():
 
     Without n_train the slope of copies is pulled from 2 to below 1.6, and a phase boundary drawn by it is wrong.
     """
-    rng, truth, rows = np.random.default_rng(0), {"params": 1.0, "copies": 2.0, "n_train": -2.0}, []
-    for run, (params, n_train, seed) in enumerate(product((1e4, 4e4, 16e4), (256, 2_560), range(4))):
-        for copies in (1, 2, 4, 8, 16):
-            x = {"params": params, "copies": copies, "n_train": n_train}
-            rate = 1 / (1 + np.exp(-(0.3 + sum(b * np.log(x[v]) for v, b in truth.items()))))
-            rows.append({**x, "run_id": f"r{run}", "cell_id": f"c{run}", "seed": seed, "n_unique": 128,
-                         "images_seen": 1e5, "n_basin": 256, "n_basin_recovered": rng.binomial(256, rate)})  # fmt: skip
-    evals = [dict(row) for row in rows if row["copies"] == 1]
-    (recovery,), _ = study_fits(of_rows(evals, rows), draws=60, level=0.95, seed=0)
-    for name, slope in truth.items():
+    truth = {"b_0": 0.3, "params": 1.0, "copies": 2.0, "n_train": -2.0}
+    tables = two_sizes_of_training_set(np.random.default_rng(0), truth)
+    (recovery,), _ = study_fits(tables, draws=60, level=0.95, seed=0)
+    for name in ("params", "copies", "n_train"):
         found = recovery.result.params[f"b_{name}"]
-        assert found.lo < slope < found.hi, name
+        assert found.lo < truth[name] < found.hi, name
 
 
 def test_one_run_is_no_curve_and_says_so(make_runs):

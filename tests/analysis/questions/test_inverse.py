@@ -3,7 +3,7 @@ import pytest
 from scipy.special import logit, ndtr
 
 from analysis.questions.inverse import max_copies, max_params, min_unique
-from tests.analysis.asked_study import TRUTH, logit_f, study
+from tests.analysis.asked_study import TRUTH, logit_f, study, two_sizes_of_training_set
 
 ASKED = {"rate": 0.05, "at": {}, "level": 0.9, "draws": 100, "seed": 0}
 DATA = {"b_0": 2.0, "params": 0.5, "n_unique": -1.1}
@@ -25,6 +25,16 @@ def test_at_most_how_many_copies_is_the_closed_form():
     assert answer.lo < answer.value < answer.hi
     assert "at most 16 copies" in answer.why and "params 10\u202f405" in answer.why
     assert sum(bool(row.get("chosen")) for row in answer.rows) == 1
+
+
+@pytest.mark.parametrize("n_train", [256, 2_560])
+def test_how_many_copies_are_too_many_depends_on_the_size_of_the_training_set(n_train):
+    """Pooled without n_train the law is too flat in copies; on study 1 it said one copy where 4 recovered nothing."""
+    truth = {"b_0": -3.5, "params": 1.0, "copies": 2.0, "n_train": -2.0}
+    answer = max_copies(two_sizes_of_training_set(np.random.default_rng(0), truth),
+                        **{**ASKED, "rate": 0.01, "at": {"params": 1e4, "n_train": n_train}})  # fmt: skip
+    exact = crossing(truth, "copies", 0.01, params=1e4, n_train=n_train)
+    assert answer.lo < exact < answer.hi and answer.value == pytest.approx(exact, rel=0.1)
 
 
 def test_how_many_unique_images_is_the_closed_form_and_rounds_up():

@@ -15,6 +15,8 @@ Array = np.ndarray
 PRIOR_DF = 1.0  # degrees of freedom that the variance pooled over x lends to each x with a variance of its own ...
 PRIOR_DF_ALONE = 4.0  # ... and to an x with one replicate. Few: the noise may be largest just where the peak is
 BLOCKS = 20  # a single run is judged from this many blocks or not at all
+FEWEST_IN_PART = 10  # points to judge the autocorrelation of one run from, when a line has been taken out of them
+RHO = 1 - np.geomspace(1, 1e-4, 185)  # 0 to .9999; a step lengthens the blocks by 5 %
 
 
 class Noise(Protocol):
@@ -149,9 +151,20 @@ class Blocks:
         return f"one run in {len(self.x)} blocks of {self.length} points ({most})"
 
     @property
+    def between(self) -> float:
+        """Correlation of neighbouring block means: a sixth where `length` is the least that `blocks` takes."""
+        h = np.arange(1, 2 * self.length)  # autocovariances of AR(1), summed over one block and over two
+        within = self.length + 2 * np.sum((self.length - h)[: self.length] * self.rho ** h[: self.length])
+        return float(np.sum(np.minimum(h, 2 * self.length - h) * self.rho**h) / within)
+
+    @property
     def se(self) -> Array:
         """One for all blocks [K], from second differences of their means, which a smooth curve drops out of."""
-        return np.full(len(self.x), _roughness(self.mean))
+        return np.full(len(self.x), self._sd(self.mean))
+
+    def _sd(self, mean: Array) -> Array:
+        # Second differences of AR(1) have the variance (6 - 8 r + 2 r^2) sd^2: without r the SE would be too small.
+        return _roughness(mean) / np.sqrt(1 - (4 * self.between - self.between**2) / 3)
 
     @property
     def df(self) -> Array:
@@ -161,16 +174,15 @@ class Blocks:
 
     def redrawn(self, draws: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """Means of AR(1) blocks, variance 1, and the SE found in each draw, each [draws K]."""
-        # Means of neighbouring blocks still correlate a little: autocovariances of AR(1) summed over both blocks.
-        h = np.arange(1, 2 * self.length)
-        within = self.length + 2 * np.sum((self.length - h)[: self.length] * self.rho ** h[: self.length])
-        between = np.sum(np.minimum(h, 2 * self.length - h) * self.rho**h)
-        mean = autoregressive((draws, len(self.x)), float(between / within), rng)
-        return mean, np.broadcast_to(_roughness(mean)[:, None], mean.shape)
+        mean = autoregressive((draws, len(self.x)), self.between, rng)
+        return mean, np.broadcast_to(self._sd(mean)[:, None], mean.shape)
 
     def contrast(self, weights: Array) -> tuple[float, float, float]:
-        """Of weights [K], blocks taken as independent; freedom by Satterthwaite, from K times `df` a block."""
-        return float(weights @ self.mean), *_satterthwaite(weights, self.se**2, self.df * len(self.x))
+        """Of weights [K] over correlated blocks; they share one estimate of variance, so its `df` is the contrast's."""
+        place = np.arange(len(self.x))
+        correlation = self.between ** np.abs(place[:, None] - place)
+        se = self.se[0] * np.sqrt(weights @ correlation @ weights)
+        return float(weights @ self.mean), float(se), float(self.df[0])
 
 
 def blocks(x: Array, y: Array) -> Blocks | str:
@@ -242,16 +254,41 @@ def _roughness(mean: Array) -> Array:
 
 
 def _upper_autocorrelation(y: Array) -> float:
-    """Upper limit (two SE) of the AR(1) coefficient of the noise of one run, from second differences at lags 1 and 2.
+    """Upper 95 % limit of the AR(1) coefficient of one run's noise, by the restricted likelihood of its parts, y [T].
 
-    A smooth curve drops out of second differences. Their variance at lag h is 2 s^2 (1 - rho^h)(3 - rho^h).
+    A smooth curve is a line in each part; a part has a variance of its own, so that a steep beginning counts once.
     """
-    one = np.mean((y[2:] - 2 * y[1:-1] + y[:-2]) ** 2)
-    two = np.mean((y[4:] - 2 * y[2:-2] + y[:-4]) ** 2)
-    if not one > 0:
-        return 0.99
-    ratio = float(np.clip(two / one, 1, 1.98))
-    from scipy.optimize import brentq  # half of this package's import time
+    length = max(len(y) // BLOCKS, FEWEST_IN_PART)
+    count = len(y) // length
+    parts = y[len(y) - count * length :].reshape(count, length)
+    time = np.arange(length) - (length - 1) / 2
+    parts = parts - parts.mean(axis=1, keepdims=True)
+    parts = parts - np.outer(parts @ time, time) / (time @ time)
+    # A part of a line alone, but for rounding, says nothing about noise; with none left rho has no limit.
+    parts = parts[np.ptp(parts, axis=1) > 1e-9 * np.ptp(y)]
+    likelihood = _restricted_likelihood(parts)
+    # Likelihood ratio, Wilks 1938: twice the distance to the top is chi-squared with one degree of freedom.
+    return float(RHO[np.nonzero(likelihood >= likelihood.max() - 1.645**2 / 2)[0][-1]])
 
-    rho = brentq(lambda r: (1 + r) * (3 - r**2) / (3 - r) - ratio, 0, 0.9999)
-    return min(rho + 2 / np.sqrt(len(y)), 0.99)
+
+def _restricted_likelihood(parts: Array) -> Array:
+    """Log of the likelihood of AR(1) noise around a line in each part, at each of RHO [R], variances profiled out.
+
+    parts [P L]. Restricted (Patterson & Thompson 1971): else rho would come out too small, for each line takes two
+    degrees of freedom with it.
+    """
+    length = parts.shape[1]
+    level, slope = np.ones((1, length)), np.arange(length)[None] - (length - 1) / 2
+    rho = RHO[:, None]
+
+    def form(a: Array, b: Array) -> Array:
+        """a' V^-1 b [R P], V the covariances of AR(1) whose innovations have variance 1: V^-1 is tridiagonal."""
+        neighbours = np.sum(a[:, 1:] * b[:, :-1] + a[:, :-1] * b[:, 1:], axis=1)
+        return np.sum(a * b, axis=1) - rho * neighbours + rho**2 * np.sum((a * b)[:, 1:-1], axis=1)
+
+    squares, volume = form(parts, parts), np.log(1 - RHO**2)
+    for line in (level, slope):  # orthogonal under V^-1 too, by symmetry
+        size = form(line, line)
+        squares = squares - form(parts, line) ** 2 / size
+        volume = volume - np.log(size[:, 0])
+    return len(parts) * volume / 2 - (length - 2) / 2 * np.log(squares).sum(axis=1)

@@ -2,7 +2,17 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
-from analysis.descent.noise import Blocks, Given, Replicates, autocorrelation, autoregressive, blocks
+from analysis.descent.noise import (
+    RHO,
+    Blocks,
+    Given,
+    Replicates,
+    _restricted_likelihood,
+    _upper_autocorrelation,
+    autocorrelation,
+    autoregressive,
+    blocks,
+)
 from analysis.descent.rise_tests import confirm, differences, least_favourable, search, search_statistic
 
 X = 2.0 ** np.arange(8)
@@ -104,6 +114,62 @@ def test_redrawn_blocks_are_means_of_the_process():
     redrawn, _ = noise.redrawn(3000, rng(1))
     both = [np.mean(z[:, 1:] * z[:, :-1]) / np.mean(z**2) for z in (direct, redrawn)]
     assert both[0] == pytest.approx(both[1], abs=0.02)
+
+
+@pytest.mark.parametrize(("rho", "length"), [(0.0, 2), (0.5, 6), (0.9, 38)])
+def test_confirmatory_level_is_held_on_blocks_of_one_run(rho, length):
+    """3,000 flat runs cut into 25 blocks as short as allowed, far lower at the end: at most 5 %, plus two SE.
+
+    The blocks share one estimate of their variance and neighbours correlate by up to a sixth.
+    """
+    means = autoregressive((3000, 25 * length), rho, rng(3)).reshape(3000, 25, length).mean(axis=2)
+    means[:, -1] -= 99
+    x = np.arange(25.0)
+    window, valley = (x >= 12) & (x <= 16), (x >= 4) & (x <= 8)
+    p = [confirm(Blocks(x, mean, length, rho), window, valley, level=0.95).p_value for mean in means]
+    assert np.mean(np.array(p) < 0.05) <= 0.05 + 0.008
+
+
+def test_standard_error_of_blocks_is_their_sd():
+    """Of a simulated AR(1) process whose neighbouring block means correlate by a sixth; the median over runs."""
+    means = autoregressive((1000, 40 * 38), 0.9, rng(4)).reshape(1000, 40, 38).mean(axis=2)
+    se = [Blocks(np.arange(40.0), mean, 38, 0.9).se[0] for mean in means]
+    assert np.median(se) == pytest.approx(means.std(), rel=0.04)
+
+
+@pytest.mark.parametrize(("points", "rho"), [(400, 0.5), (1000, 0.9), (4000, 0.97)])
+def test_autocorrelation_of_one_run_stays_below_its_upper_limit(points, rho):
+    """150 falling runs: the 95 % limit is missed in 5 %, plus two and a half standard errors; it is not far above."""
+    fall = 4 * np.exp(-8 * np.linspace(0, 1, points))
+    found = np.array([_upper_autocorrelation(fall + z) for z in autoregressive((150, points), rho, rng(6))])
+    assert np.mean(found < rho) <= 0.05 + 0.045
+    assert np.median((1 - rho) / (1 - found)) < 2.2  # the blocks are at most so many times longer than needed
+
+
+def test_restricted_likelihood_is_its_formula():
+    """Patterson & Thompson 1971 with full matrices, one variance a part, lines removed; up to a constant."""
+    parts = autoregressive((3, 12), 0.6, rng()) + 5 * np.arange(12.0)
+    line, place = np.stack([np.ones(12), np.arange(12.0)]).T, np.arange(12)
+
+    def direct(rho):
+        inverse = np.linalg.inv(rho ** np.abs(place[:, None] - place) / (1 - rho**2))
+        inner = line.T @ inverse @ line
+        rest = inverse - inverse @ line @ np.linalg.inv(inner) @ line.T @ inverse
+        volume = np.linalg.slogdet(inverse)[1] - np.linalg.slogdet(inner)[1]
+        return sum(volume / 2 - 5 * np.log(y @ rest @ y) for y in parts)
+
+    at = [0, 40, 90, 120]
+    found, expected = _restricted_likelihood(parts)[at], np.array([direct(rho) for rho in RHO[at]])
+    np.testing.assert_allclose(found - found[0], expected - expected[0], atol=1e-6)
+
+
+def test_autocorrelation_of_a_run_without_noise_has_no_limit():
+    t = np.arange(400.0)
+    for y in (np.ones(400), 1e6 - 0.1 * t, np.maximum(20 - t / 10, 0)):
+        assert "0 blocks" in blocks(t, y)
+    noise = autoregressive((1000,), 0.5, rng())  # a part that is constant says nothing
+    late = np.concatenate([np.zeros(1000), noise])
+    assert 0.5 < _upper_autocorrelation(late) < 0.6
 
 
 @pytest.mark.parametrize("heavier", [1.0, 4.0])

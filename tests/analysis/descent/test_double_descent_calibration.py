@@ -13,6 +13,7 @@ CURVES, MORE = 1000, 4000  # more of the least favourable curve, whose share lie
 WORST = "flat, then one fall"
 SIZES = 2.0 ** np.arange(8)
 WINDOW = {"window": (16, 16), "valley": (2, 8)}
+ONE_RUN = ((100, 0.0), (400, 0.5), (1000, 0.9), (2000, 0.9))  # points, AR(1); of 1,000 at .9 a quarter is judged
 SEED = 20
 
 # Heights in standard errors of a mean of replicates. Each is a valley; the first is the least favourable one.
@@ -69,6 +70,11 @@ def one_run(curve: Callable[[np.ndarray], np.ndarray], points: int, rho: float) 
     return lambda rng: blocks(t, curve(t / points) + autoregressive((points,), rho, rng))
 
 
+def within(points: int) -> dict[str, tuple[float, float]]:
+    """Window and valley of one run."""
+    return {"window": (0.4 * points, 0.6 * points), "valley": (0.2 * points, 0.3 * points)}
+
+
 def row(noise: str, curve: str, test: str, found: dict[str, float], limit: str) -> dict[str, object]:
     return {"curve": curve, "noise": noise, "test": test, **{k: f"{v:.3f}" for k, v in found.items()}, "limit": limit}
 
@@ -119,6 +125,10 @@ def test_false_positives(keep_table):
     for points, rho in ((100, 0.0), (400, 0.5), (1000, 0.9)):
         made = one_run(lambda u: 50 * np.maximum(0.2 - u, 0), points, rho)
         cells.append(("plateaued", f"one run of {points}, AR(1) {rho}", "search", 0.05, made, {}))
+    for points, rho in ONE_RUN:
+        made = one_run(lambda u: -30 * np.maximum(u - 0.9, 0), points, rho)
+        noise = f"one run of {points}, AR(1) {rho}"
+        cells.append(("flat, then falling", noise, "confirmatory", 0.06, made, within(points)))
     rows, failed = [], []
     for curve, noise, test, limit, make, asked in cells:
         curves = MORE if curve == WORST else CURVES
@@ -167,8 +177,15 @@ def test_power(keep_table):
     bump = np.interp(np.arange(16), [0, 5, 9, 15], [2, 0, 1, -0.5])
     for rho in (0.0, 0.5, 0.9):
         cells.append(("broad, 8 SE", f"5 runs, AR(1) {rho}", "search", 0.8, runs(8 * bump, 5, rho), {}))
-    made = one_run(lambda u: 3 * np.exp(-(((u - 0.5) / 0.12) ** 2)) + 4 * np.exp(-8 * u), 400, 0.0)
-    cells.append(("broad, 3 sd", "one run of 400", "search", 0.8, made, {}))
+
+    def hill(u: np.ndarray) -> np.ndarray:
+        return 3 * np.exp(-(((u - 0.5) / 0.12) ** 2)) + 4 * np.exp(-8 * u)
+
+    cells.append(("broad, 3 sd", "one run of 400", "search", 0.8, one_run(hill, 400, 0.0), {}))
+    for points, rho in ONE_RUN:
+        least = 0.0 if (points, rho) == (1000, 0.9) else 0.7 if points == 100 else 0.8
+        made = one_run(hill, points, rho)
+        cells.append(("broad, 3 sd", f"one run of {points}, AR(1) {rho}", "confirmatory", least, made, within(points)))
     rows, failed = [], []
     for curve, noise, test, least, make, asked in cells:
         found = shares(make, **asked)

@@ -11,11 +11,12 @@ from analysis.columns import read_table
 from analysis.onset import onsets
 from analysis.onsets.collapse import collapse
 from analysis.onsets.run_setting import width_rule
+from analysis.per_image.rank_correlation import spearman
 from analysis.questions.answer import Answer
 from analysis.rates import wilson
 from analysis.registered import outcome
 from analysis.studies.memorization_figures import collapsed, predicted_against_measured
-from analysis.studies.quoted import count, interval, share
+from analysis.studies.quoted import count, interval, number, share
 from analysis.studies.rate_law import rate_law, slopes
 from analysis.studies.study import Study, drawn
 from analysis.summary import holdout_minima, last_evaluations, pooled_rates, study_fits, with_exposures
@@ -31,7 +32,7 @@ EARLIEST = 25_600  # images seen: before it the averaged weights are those of th
 LATEST = 102_400  # images seen from which the law is fitted again, to see what its beginning does
 SEED, DRAWS = 0, 500
 PREDICTION = "prediction.csv"
-ENDS = ("value", "lo", "hi")
+ENDS, RATE = ("value", "lo", "hi"), ("rate", "lo", "hi")
 SIZES = (10_405, 40_489, 159_697)  # parameters for which a limit of copies is told
 LEVEL, BOUNDARY = 0.95, "boundary_holdout_last"
 
@@ -43,6 +44,8 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
     found |= _law(strata)
     found |= _cells(evals, tables.strata)
     found |= _questions(tables)
+    found |= _simulates(last_evaluations(evals))
+    found |= _by_copies(last_evaluations(evals), last_evaluations(strata))
     found |= _before_overfitting(evals)
     found |= _clock(evals)
     found |= _registered(tables, folder)
@@ -115,6 +118,32 @@ def _most_copies(tables: Tables, how: Mapping[str, Any]) -> dict[str, str]:
         one = question("max_copies")(tables, **{**how, "at": at})
         found[f"most_copies_{params}"] = interval(one.value, one.lo, one.hi)
     return found
+
+
+def _simulates(last: "DataFrame") -> dict[str, str]:
+    """Distance to the ideal denoiser of the training set where most samples are copies and where none is."""
+    rate = last["n_memorized"] / last["n_generated"]
+    rho = spearman(last["ideal_distance"].to_numpy(float), rate.to_numpy(float), LEVEL)
+    copying, none = last[rate > 0.5], last[rate == 0]
+    return {
+        "ideal_with_share": interval(rho.value, rho.lo, rho.hi),
+        "ideal_where_copying": number(copying["ideal_distance"].mean()),
+        "ideal_where_copying_null": number(copying["ideal_distance_null"].mean()),
+        "ideal_where_none": number(none["ideal_distance"].mean()),
+        "ideal_where_none_null": number(none["ideal_distance_null"].mean()),
+        "runs_copying": count(len(copying)), "runs_without": count(len(none)),
+    }  # fmt: skip
+
+
+def _by_copies(last: "DataFrame", strata: "DataFrame") -> dict[str, str]:
+    """Recovery of rare and of frequent images of one spectrum, and what is copied where every image is single."""
+    of = strata[(strata["design"] == "spectrum") & (strata["n_unique"] == 256) & (strata["params"] == SIZES[-1])]
+    rates = pooled_rates(of, ("copies",), "n_basin_recovered", "n_basin").set_index("copies")
+    found = {f"spectrum_{r}": share(*rates.loc[r, list(RATE)]) for r in (1, 8, 32, 128)}
+    single = last[(last["design"] == "none") & (last["n_unique"] == last["n_unique"].min())]
+    cell = pooled_rates(single, ("params",), "n_memorized", "n_generated").sort_values("rate").iloc[-1]
+    return found | {"single_most": share(*cell[list(RATE)]), "single_most_params": count(cell["params"]),
+                    "single_n_unique": count(single["n_unique"].iloc[0])}  # fmt: skip
 
 
 def _before_overfitting(evals: "DataFrame") -> dict[str, str]:

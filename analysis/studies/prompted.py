@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.fitting.information import aicc
 from analysis.rates import wilson
 from analysis.studies.quoted import count, interval, number, share, table
-from analysis.studies.rate_law import rate_law, slope, slopes
+from analysis.studies.rate_law import missed, rate_law, slope, slopes, straight_line
 from analysis.studies.study import Study, drawn
 from analysis.summary import last_evaluations
 from analysis.table import Tables
@@ -30,15 +29,15 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
     found = {"n_runs": count(prompts["run_id"].nunique()), "n_prompts": count(prompts[TRIALS].sum())}
     found["contexts"] = _contexts(prompts)
     x = {name: prompts[name].to_numpy(float) for name in STEPS}
-    laws = {name: rate_law(prompts, HITS, TRIALS, x, name=name) for name in ("logistic", "log_linear")}
-    found |= slopes(laws["logistic"], "logit")
+    found |= slopes(rate_law(prompts, HITS, TRIALS, x), "logit")
     found |= slopes(rate_law(prompts, HITS, CEILING, x), "ceiling")
+    line = straight_line(prompts, HITS, TRIALS, x)
     for name, factor in STEPS.items():
-        one, step = slope(laws["log_linear"], name), 100 * np.log(factor)
+        one, step = slope(line, name), 100 * np.log(factor)
         value, lo, hi = (None if end is None else step * end for end in (one.value, one.lo, one.hi))
         found[f"points_{name}"] = interval(value, lo, hi)
-    straight, bent = aicc(laws["log_linear"]), aicc(laws["logistic"])
-    found["aicc_apart"] = "cannot tell" if straight is None or bent is None else number(straight - bent)
+    bent, straight = missed(prompts, HITS, TRIALS, tuple(STEPS), "params")
+    found |= {"missed_logistic": number(bent), "missed_straight": number(straight)}
     return found | _samples(tables)
 
 

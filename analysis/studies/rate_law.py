@@ -1,6 +1,6 @@
 """The logistic law of a study's rates in the variables that a claim is about, with intervals by run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +9,7 @@ from analysis.fitting.estimate import fit
 from analysis.fitting.result import Estimate, FitResult
 from analysis.fitting.uncertainty import by_run
 from analysis.laws import law
+from analysis.registered import log_linear
 from analysis.studies.quoted import interval
 
 if TYPE_CHECKING:
@@ -18,20 +19,49 @@ Array = np.ndarray
 
 
 def rate_law(
-    frame: "DataFrame", hits: str, trials: str, variables: Mapping[str, Array], *, level: float = 0.95,
-    name: str = "logistic",
-) -> FitResult:  # fmt: skip
+    frame: "DataFrame", hits: str, trials: str, variables: Mapping[str, Array], *, level: float = 0.95
+) -> FitResult:
     """logit hits/trials = b_0 + sum b_v ln v over the rows of `frame` [n]; its runs are the clusters.
 
-    `name` may be log_linear: then hits/trials itself is that sum, as papers on language models fit it.
     `variables` may be quotients of columns: in ln(params/n_unique) and ln n_unique, say, the second coefficient is what
     n_unique does beyond the quotient, and an interval that holds 0 says that the quotient decides.
     """
-    known = (frame[trials] > 0) & frame[hits].notna()
-    y, n = (frame.loc[known, name].to_numpy(float) for name in (hits, trials))
-    x = {name: np.asarray(column, float)[known.to_numpy(bool)] for name, column in variables.items()}
-    result = fit(law(name, tuple(x)), x, np.minimum(y, n), trials=n, level=level, starts=16)
-    return by_run(result, frame.loc[known, "run_id"].to_numpy())
+    y, n, x, run = _known(frame, hits, trials, variables)
+    return by_run(fit(law("logistic", tuple(x)), x, np.minimum(y, n), trials=n, level=level, starts=16), run)
+
+
+def straight_line(
+    frame: "DataFrame", hits: str, trials: str, variables: Mapping[str, Array], *, level: float = 0.95
+) -> FitResult:
+    """hits/trials = a + sum b_v ln v by least squares, as Carlini et al. 2022 (arXiv 2202.07646) fit it, by run."""
+    y, n, x, run = _known(frame, hits, trials, variables)
+    return by_run(fit(law("log_linear", tuple(x)), x, y / n, level=level), run)
+
+
+def _known(
+    frame: "DataFrame", hits: str, trials: str, variables: Mapping[str, Array]
+) -> tuple[Array, Array, dict[str, Array], Array]:
+    """Hits, trials, variables and runs of the rows that have counts."""
+    known = ((frame[trials] > 0) & frame[hits].notna()).to_numpy(bool)
+    y, n = (frame[name].to_numpy(float)[known] for name in (hits, trials))
+    x = {name: np.asarray(column, float)[known] for name, column in variables.items()}
+    return y, n, x, frame["run_id"].to_numpy()[known]
+
+
+def missed(frame: "DataFrame", hits: str, trials: str, names: Sequence[str], held_out: str) -> tuple[float, float]:
+    """Root mean squared errors of the rates of each value of `held_out`, predicted from the others: logistic, straight.
+
+    Both laws are in the logarithms of the columns `names`; the straight line is cut to [0, 1].
+    """
+    y, n, x, _ = _known(frame, hits, trials, {name: frame[name].to_numpy(float) for name in names})
+    level, errors = x[held_out], []
+    for value in np.unique(level):
+        rest, out = level != value, level == value
+        old, new = ({name: column[rows] for name, column in x.items()} for rows in (rest, out))
+        logistic = fit(law("logistic", tuple(x)), old, y[rest], trials=n[rest], starts=16).predict(new)
+        errors.append(np.stack([logistic, log_linear(old, y[rest] / n[rest], new)]) - (y / n)[out])
+    bent, straight = np.sqrt(np.mean(np.concatenate(errors, axis=1) ** 2, axis=1))
+    return float(bent), float(straight)
 
 
 def slope(result: FitResult, name: str) -> Estimate:

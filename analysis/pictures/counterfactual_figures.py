@@ -21,6 +21,7 @@ COVARIATES = {
 }
 SCORE = "counterfactual score (nats)"
 KIND_COLORS = dict(zip(KINDS, (VERMILION, GREEN, GREY, PURPLE), strict=True))
+EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.3}  # apart without being pale
 SHOWN = 10  # of the most memorized images
 
 
@@ -55,7 +56,7 @@ def plot_against(table: "DataFrame", x: str, xlabel: str) -> Figure:
     for value, part in known.groupby("copies"):
         axes.errorbar(
             part[x], part["Mbar"], yerr=HIGH * part["se"], fmt=copies.marker(value), linestyle="none", markersize=3.5,
-            color=copies.color(value), elinewidth=0.5, alpha=0.6, label=f"{value:g}",
+            color=copies.color(value), elinewidth=0.5, label=f"{value:g}", **EDGE,
         )  # fmt: skip
     _score_axis(axes, known)
     axes.set(xlabel=xlabel, ylabel=SCORE)
@@ -70,7 +71,7 @@ def plot_by_copies(table: "DataFrame", means: Sequence[Mapping[str, Any]], level
     copies = Ordered(known["copies"].unique(), "copies")
     for value, part in known.groupby("copies"):
         place = value * np.exp(np.linspace(-0.15, 0.15, len(part)))  # beside each other, in the order of the table
-        axes.plot(place, part["Mbar"], ".", color=copies.color(value), alpha=0.5, markersize=4)
+        axes.plot(place, part["Mbar"], ".", color=copies.color(value), markersize=5, **EDGE)
     drawn = [m for m in means if m["lo"] is not None]
     mean = np.array([m["mean"] for m in drawn])
     arms = [mean - [m["lo"] for m in drawn], [m["hi"] for m in drawn] - mean]
@@ -118,7 +119,7 @@ def plot_density(table: "DataFrame") -> Figure:
         for some, face in ((high, color), (~high, "white")):
             axes.plot(
                 part["mean_in"][some], part["Mbar"][some], copies.marker(value), linestyle="none", markersize=4,
-                markeredgecolor=color, markerfacecolor=face, markeredgewidth=0.8, alpha=0.75,
+                markeredgecolor=color, markerfacecolor=face, markeredgewidth=0.8,
                 label=f"{value:g}" if face != "white" else None,
             )  # fmt: skip
     axes.axvspan(*central(known["mean_in"].to_numpy()), color=GREY, alpha=0.12, linewidth=0, zorder=0)
@@ -136,8 +137,8 @@ def plot_kinds(table: "DataFrame") -> Figure:
     for (kind, color), marker in zip(KIND_COLORS.items(), MARKERS, strict=False):
         part = known[found == kind]
         axes.plot(
-            part["neighbor"], part["Mbar"], marker, linestyle="none", color=color, alpha=0.7, markersize=4,
-            label=f"{kind} ({len(part)})",
+            part["neighbor"], part["Mbar"], marker, linestyle="none", color=color, markersize=4,
+            label=f"{kind} ({len(part)})", **EDGE,
         )  # fmt: skip
     axes.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle="--", zorder=1)
     axes.axvline(0, color=GREY, linewidth=1, linestyle=":", zorder=1)
@@ -177,6 +178,7 @@ def _score_axis(axes: "Axes", known: "DataFrame") -> None:
     usual = float(HIGH * known["se"].median()) if len(known) else 0.0
     if usual > 0 and known["Mbar"].abs().max() > 20 * usual:
         axes.set_yscale("symlog", linthresh=usual)
+        axes.autoscale_view(scalex=False)  # else the margins are those of the linear scale
     else:
         axes.yaxis.set_major_locator(MaxNLocator(6))
 
@@ -192,7 +194,7 @@ def _words(values: tuple[Any, ...], names: tuple[str, str]) -> str:
         if value is None:
             return f"{name}\nunknown"
         return {
-            "score": "high score" if value else "score not\nabove 2 SE",
+            "score": "high score" if value else "no high score",
             "recovered": "recovered" if value else "not recovered",
             "dense": "dense" if value else "sparse",
             "leverage": "high\nleverage" if value else "low\nleverage",

@@ -30,26 +30,29 @@ Array = np.ndarray
 DRAWS = 500
 MOST_ARROWS = 3
 MOST = 0.9  # of the runs
+NAMES = {  # figure -> quality, in their order on the page
+    "boundary_holdout_minimum": "holdout_loss", "boundary_holdout_common": "holdout_loss",
+    "boundary_holdout_last": "holdout_loss", "boundary_kid_last": "kid",
+}  # fmt: skip
 
 
 def boundaries(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
     """Against hold-out loss at each run's minimum, at a common images_seen and at the end; against KID at the end."""
-    last = last_evaluations(tables.evals)
-    asked = [("boundary_holdout_last", "holdout_loss", "at the last evaluation", last),
-             ("boundary_kid_last", "kid", "at the last evaluation", last)]  # fmt: skip
+    end = "at the last evaluation", last_evaluations(tables.evals)
+    read = {"boundary_holdout_last": end, "boundary_kid_last": end}
     if (tables.evals["holdout_loss"].notna() & (tables.evals["images_seen"] > 0)).any():
         lowest = at_holdout_minimum(tables.evals)
         falling = int((~lowest["holdout_min_inside"]).sum())
         said = f" ({falling} of {said_runs(len(lowest))} still falling at the end)" if falling else ""
-        asked.insert(
-            0, ("boundary_holdout_minimum", "holdout_loss", f"at each run's lowest hold-out loss{said}", lowest)
-        )
+        read["boundary_holdout_minimum"] = f"at each run's lowest hold-out loss{said}", lowest
     common = _common(tables.evals)
     if common is not None:
-        when = f"after {amount(common[0])} images seen"
-        asked.insert(1, ("boundary_holdout_common", "holdout_loss", when, common[1]))
+        read["boundary_holdout_common"] = f"after {amount(common[0])} images seen", common[1]
     out = []
-    for name, column, when, rows in asked:
+    for name, column in NAMES.items():
+        if name not in read:
+            continue
+        when, rows = read[name]
         study = boundary_points(tables, rows, column)
         if study is not None:
             out.append(boundary_figure(name, column, when, study, params, level))

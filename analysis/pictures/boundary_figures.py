@@ -21,7 +21,7 @@ from analysis.plots import Mark, Ordered, ReportFigure
 from analysis.rates import wilson
 from analysis.summary import last_evaluations
 from analysis.table import Tables
-from analysis.words import amount, number
+from analysis.words import amount, number, several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -99,6 +99,7 @@ def boundary_figure(
     )  # fmt: skip
     cells = isinstance(study.points, Cells)
     kind = "cells (means of their runs)" if cells else "runs"
+    one = "cell (mean of its runs)" if cells else "run"
     on_front = points[points["on_front"]]
     stay = int((on_front["membership"] >= 0.9).sum())
     bars = "runs' scatter or measurement" if cells else "measurement"
@@ -113,8 +114,8 @@ def boundary_figure(
         f"{study.left_out}{' ' if study.left_out else ''}n = {study.n_runs} runs."
     )
     alt = (
-        f"{study.what.capitalize()} against {SHORT[column]} for {len(points)} {kind}; {len(on_front)} are not "
-        f"dominated. "
+        f"{study.what.capitalize()} against {SHORT[column]} for {several(len(points), one, kind)}; not dominated: "
+        f"{len(on_front)}. "
         f"{_knee_words(found, points, SHORT[column])}"
     )
     marks = [_mark(figure.axes[0], row, column, ways.get(row.Index, ""), row.Index == found.knee)

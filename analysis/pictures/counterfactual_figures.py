@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.per_image.quadrants import HIGH, KINDS, central, kinds
 from analysis.pictures.agreement_figures import plot_images
 from analysis.plots import GREEN, GREY, MARKERS, PURPLE, SIZE, VERMILION, Ordered
+from analysis.words import several
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +52,7 @@ def figures(table: "DataFrame", found: Mapping[str, Any], gallery: Mapping[str, 
 def plot_against(table: "DataFrame", x: str, xlabel: str) -> Figure:
     """Mbar with 2 standard errors against column `x`, colour and marker by copies; rows without either are left out."""
     known = table[table["se"].notna() & table[x].notna()]
-    figure, axes = _panel(f"n = {len(known)} images, bars {HIGH:g} standard errors")
+    figure, axes = _panel(f"n = {several(len(known), 'image')}, bars {HIGH:g} standard errors")
     copies = Ordered(known["copies"].unique(), "copies")
     for value, part in known.groupby("copies"):
         axes.errorbar(
@@ -67,7 +68,7 @@ def plot_against(table: "DataFrame", x: str, xlabel: str) -> Figure:
 def plot_by_copies(table: "DataFrame", means: Sequence[Mapping[str, Any]], level: float) -> Figure:
     """Mbar of every image against its copies, and the mean of each stratum with its interval over images."""
     known = table[table["se"].notna()]
-    figure, axes = _panel(f"n = {len(known)} images; black: mean, {100 * level:g} % interval over images")
+    figure, axes = _panel(f"n = {several(len(known), 'image')}; black: mean, {100 * level:g} % interval over images")
     copies = Ordered(known["copies"].unique(), "copies")
     for value, part in known.groupby("copies"):
         place = value * np.exp(np.linspace(-0.15, 0.15, len(part)))  # beside each other, in the order of the table
@@ -101,7 +102,7 @@ def plot_quadrants(counts: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_xticks(range(len(columns)), [_words(c, ("dense", "leverage")) for c in columns], fontsize=8)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_title(f"n = {grid.sum()} images; colour: share of the row", fontsize=8)
+    axes.set_title(f"n = {several(grid.sum(), 'image')}; colour: share of the row", fontsize=8)
     return figure
 
 
@@ -111,7 +112,9 @@ def plot_density(table: "DataFrame") -> Figure:
     Full markers are above 2 standard errors, open ones are not; colour and marker by copies.
     """
     known = table[table["se"].notna()]
-    figure, axes = _panel(f"n = {len(known)} images; full: above {HIGH:g} standard errors; shaded: central 90 %")
+    figure, axes = _panel(
+        f"n = {several(len(known), 'image')}; full: above {HIGH:g} standard errors; shaded: central 90 %"
+    )
     copies = Ordered(known["copies"].unique(), "copies")
     for value, part in known.groupby("copies"):
         high = (part["Mbar"] > HIGH * part["se"]).to_numpy()
@@ -132,7 +135,7 @@ def plot_density(table: "DataFrame") -> Figure:
 def plot_kinds(table: "DataFrame") -> Figure:
     """Own score against that of the nearest hold-out images, colour and marker by kind; the diagonal: learned."""
     known = table[table["neighbor_se"].notna() & table["se"].notna()]
-    figure, axes = _panel(f"n = {len(known)} images; dashed: the neighbours gain as much")
+    figure, axes = _panel(f"n = {several(len(known), 'image')}; dashed: the neighbours gain as much")
     found = kinds(known)
     for (kind, color), marker in zip(KIND_COLORS.items(), MARKERS, strict=False):
         part = known[found == kind]

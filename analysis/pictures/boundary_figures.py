@@ -21,7 +21,7 @@ from analysis.plots import Mark, Ordered, ReportFigure
 from analysis.rates import wilson
 from analysis.summary import last_evaluations
 from analysis.table import Tables
-from analysis.words import amount, number
+from analysis.words import amount, number, several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -30,26 +30,29 @@ Array = np.ndarray
 DRAWS = 500
 MOST_ARROWS = 3
 MOST = 0.9  # of the runs
+NAMES = {  # figure -> quality, in their order on the page
+    "boundary_holdout_minimum": "holdout_loss", "boundary_holdout_common": "holdout_loss",
+    "boundary_holdout_last": "holdout_loss", "boundary_kid_last": "kid",
+}  # fmt: skip
 
 
 def boundaries(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
     """Against hold-out loss at each run's minimum, at a common images_seen and at the end; against KID at the end."""
-    last = last_evaluations(tables.evals)
-    asked = [("boundary_holdout_last", "holdout_loss", "at the last evaluation", last),
-             ("boundary_kid_last", "kid", "at the last evaluation", last)]  # fmt: skip
+    end = "at the last evaluation", last_evaluations(tables.evals)
+    read = {"boundary_holdout_last": end, "boundary_kid_last": end}
     if (tables.evals["holdout_loss"].notna() & (tables.evals["images_seen"] > 0)).any():
         lowest = at_holdout_minimum(tables.evals)
         falling = int((~lowest["holdout_min_inside"]).sum())
         said = f" ({falling} of {said_runs(len(lowest))} still falling at the end)" if falling else ""
-        asked.insert(
-            0, ("boundary_holdout_minimum", "holdout_loss", f"at each run's lowest hold-out loss{said}", lowest)
-        )
+        read["boundary_holdout_minimum"] = f"at each run's lowest hold-out loss{said}", lowest
     common = _common(tables.evals)
     if common is not None:
-        when = f"after {amount(common[0])} images seen"
-        asked.insert(1, ("boundary_holdout_common", "holdout_loss", when, common[1]))
+        read["boundary_holdout_common"] = f"after {amount(common[0])} images seen", common[1]
     out = []
-    for name, column, when, rows in asked:
+    for name, column in NAMES.items():
+        if name not in read:
+            continue
+        when, rows = read[name]
         study = boundary_points(tables, rows, column)
         if study is not None:
             out.append(boundary_figure(name, column, when, study, params, level))
@@ -96,6 +99,7 @@ def boundary_figure(
     )  # fmt: skip
     cells = isinstance(study.points, Cells)
     kind = "cells (means of their runs)" if cells else "runs"
+    one = "cell (mean of its runs)" if cells else "run"
     on_front = points[points["on_front"]]
     stay = int((on_front["membership"] >= 0.9).sum())
     bars = "runs' scatter or measurement" if cells else "measurement"
@@ -110,8 +114,8 @@ def boundary_figure(
         f"{study.left_out}{' ' if study.left_out else ''}n = {study.n_runs} runs."
     )
     alt = (
-        f"{study.what.capitalize()} against {SHORT[column]} for {len(points)} {kind}; {len(on_front)} are not "
-        f"dominated. "
+        f"{study.what.capitalize()} against {SHORT[column]} for {several(len(points), one, kind)}; not dominated: "
+        f"{len(on_front)}. "
         f"{_knee_words(found, points, SHORT[column])}"
     )
     marks = [_mark(figure.axes[0], row, column, ways.get(row.Index, ""), row.Index == found.knee)

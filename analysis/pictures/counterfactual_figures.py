@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.per_image.quadrants import HIGH, KINDS, central, kinds
 from analysis.pictures.agreement_figures import plot_images
 from analysis.plots import GREEN, GREY, MARKERS, PURPLE, SIZE, VERMILION, Ordered
+from analysis.words import several
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +22,7 @@ COVARIATES = {
 }
 SCORE = "counterfactual score (nats)"
 KIND_COLORS = dict(zip(KINDS, (VERMILION, GREEN, GREY, PURPLE), strict=True))
+EDGE: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.3}  # apart without being pale
 SHOWN = 10  # of the most memorized images
 
 
@@ -50,12 +52,12 @@ def figures(table: "DataFrame", found: Mapping[str, Any], gallery: Mapping[str, 
 def plot_against(table: "DataFrame", x: str, xlabel: str) -> Figure:
     """Mbar with 2 standard errors against column `x`, colour and marker by copies; rows without either are left out."""
     known = table[table["se"].notna() & table[x].notna()]
-    figure, axes = _panel(f"n = {len(known)} images, bars {HIGH:g} standard errors")
+    figure, axes = _panel(f"n = {several(len(known), 'image')}, bars {HIGH:g} standard errors")
     copies = Ordered(known["copies"].unique(), "copies")
     for value, part in known.groupby("copies"):
         axes.errorbar(
             part[x], part["Mbar"], yerr=HIGH * part["se"], fmt=copies.marker(value), linestyle="none", markersize=3.5,
-            color=copies.color(value), elinewidth=0.5, alpha=0.6, label=f"{value:g}",
+            color=copies.color(value), elinewidth=0.5, label=f"{value:g}", **EDGE,
         )  # fmt: skip
     _score_axis(axes, known)
     axes.set(xlabel=xlabel, ylabel=SCORE)
@@ -66,11 +68,11 @@ def plot_against(table: "DataFrame", x: str, xlabel: str) -> Figure:
 def plot_by_copies(table: "DataFrame", means: Sequence[Mapping[str, Any]], level: float) -> Figure:
     """Mbar of every image against its copies, and the mean of each stratum with its interval over images."""
     known = table[table["se"].notna()]
-    figure, axes = _panel(f"n = {len(known)} images; black: mean, {100 * level:g} % interval over images")
+    figure, axes = _panel(f"n = {several(len(known), 'image')}; black: mean, {100 * level:g} % interval over images")
     copies = Ordered(known["copies"].unique(), "copies")
     for value, part in known.groupby("copies"):
         place = value * np.exp(np.linspace(-0.15, 0.15, len(part)))  # beside each other, in the order of the table
-        axes.plot(place, part["Mbar"], ".", color=copies.color(value), alpha=0.5, markersize=4)
+        axes.plot(place, part["Mbar"], ".", color=copies.color(value), markersize=5, **EDGE)
     drawn = [m for m in means if m["lo"] is not None]
     mean = np.array([m["mean"] for m in drawn])
     arms = [mean - [m["lo"] for m in drawn], [m["hi"] for m in drawn] - mean]
@@ -100,7 +102,7 @@ def plot_quadrants(counts: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_xticks(range(len(columns)), [_words(c, ("dense", "leverage")) for c in columns], fontsize=8)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_title(f"n = {grid.sum()} images; colour: share of the row", fontsize=8)
+    axes.set_title(f"n = {several(grid.sum(), 'image')}; colour: share of the row", fontsize=8)
     return figure
 
 
@@ -110,7 +112,9 @@ def plot_density(table: "DataFrame") -> Figure:
     Full markers are above 2 standard errors, open ones are not; colour and marker by copies.
     """
     known = table[table["se"].notna()]
-    figure, axes = _panel(f"n = {len(known)} images; full: above {HIGH:g} standard errors; shaded: central 90 %")
+    figure, axes = _panel(
+        f"n = {several(len(known), 'image')}; full: above {HIGH:g} standard errors; shaded: central 90 %"
+    )
     copies = Ordered(known["copies"].unique(), "copies")
     for value, part in known.groupby("copies"):
         high = (part["Mbar"] > HIGH * part["se"]).to_numpy()
@@ -118,7 +122,7 @@ def plot_density(table: "DataFrame") -> Figure:
         for some, face in ((high, color), (~high, "white")):
             axes.plot(
                 part["mean_in"][some], part["Mbar"][some], copies.marker(value), linestyle="none", markersize=4,
-                markeredgecolor=color, markerfacecolor=face, markeredgewidth=0.8, alpha=0.75,
+                markeredgecolor=color, markerfacecolor=face, markeredgewidth=0.8,
                 label=f"{value:g}" if face != "white" else None,
             )  # fmt: skip
     axes.axvspan(*central(known["mean_in"].to_numpy()), color=GREY, alpha=0.12, linewidth=0, zorder=0)
@@ -131,13 +135,13 @@ def plot_density(table: "DataFrame") -> Figure:
 def plot_kinds(table: "DataFrame") -> Figure:
     """Own score against that of the nearest hold-out images, colour and marker by kind; the diagonal: learned."""
     known = table[table["neighbor_se"].notna() & table["se"].notna()]
-    figure, axes = _panel(f"n = {len(known)} images; dashed: the neighbours gain as much")
+    figure, axes = _panel(f"n = {several(len(known), 'image')}; dashed: the neighbours gain as much")
     found = kinds(known)
     for (kind, color), marker in zip(KIND_COLORS.items(), MARKERS, strict=False):
         part = known[found == kind]
         axes.plot(
-            part["neighbor"], part["Mbar"], marker, linestyle="none", color=color, alpha=0.7, markersize=4,
-            label=f"{kind} ({len(part)})",
+            part["neighbor"], part["Mbar"], marker, linestyle="none", color=color, markersize=4,
+            label=f"{kind} ({len(part)})", **EDGE,
         )  # fmt: skip
     axes.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle="--", zorder=1)
     axes.axvline(0, color=GREY, linewidth=1, linestyle=":", zorder=1)
@@ -177,6 +181,7 @@ def _score_axis(axes: "Axes", known: "DataFrame") -> None:
     usual = float(HIGH * known["se"].median()) if len(known) else 0.0
     if usual > 0 and known["Mbar"].abs().max() > 20 * usual:
         axes.set_yscale("symlog", linthresh=usual)
+        axes.autoscale_view(scalex=False)  # else the margins are those of the linear scale
     else:
         axes.yaxis.set_major_locator(MaxNLocator(6))
 
@@ -192,7 +197,7 @@ def _words(values: tuple[Any, ...], names: tuple[str, str]) -> str:
         if value is None:
             return f"{name}\nunknown"
         return {
-            "score": "high score" if value else "score not\nabove 2 SE",
+            "score": "high score" if value else "no high score",
             "recovered": "recovered" if value else "not recovered",
             "dense": "dense" if value else "sparse",
             "leverage": "high\nleverage" if value else "low\nleverage",

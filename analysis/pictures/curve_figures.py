@@ -19,7 +19,7 @@ from analysis.summary import (
     with_exposures,
 )
 from analysis.table import Tables
-from analysis.words import number, whole
+from analysis.words import number, several, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ def recovery(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figur
     rates = with_runs(rates, rows, by)
     null = null_rate(tables, "n_null_basin_recovered", "n_null_basin")
     count = rows["run_id"].nunique()
-    said = f"n = {count} runs{setting}; faint dots are single runs; points of one place stand side by side."
+    said = f"n = {said_runs(count)}{setting}; faint dots are single runs; points of one place stand side by side."
     drawn = " Lines: the fitted logistic law." if found and found.result.best is not None else ""
     captions = {
         "params": "Share of noised training images that the sampler brings back, against model size, by copies.",
@@ -65,7 +65,7 @@ def recovery(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figur
             said=lambda row: f"{said_setting(row, by)}: {said_share(row, 'recovered', 'chains')}",
         )  # fmt: skip
         at = _held_out(figure, at, held, rates, x, line)
-        alt = f"Recovered share against {xlabel}, {rows[line.name].nunique()} lines; {trend(rates, x)}."
+        alt = f"Recovered share against {xlabel}, {several(rows[line.name].nunique(), 'line')}; {trend(rates, x)}."
         without = held_out_marks.sentence(found, held, "strata of runs", level)
         caption = f"{captions[x]}{drawn}{without} {said}"
         out.append(_figure(f"recovery_by_{x}", figure, caption, alt, at))
@@ -93,7 +93,7 @@ def efficiency(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fig
     caption = (
         f"Emission efficiency: how often a stratum's images are generated, over what a perfect copier does (dotted, "
         f"1). A rising "
-        f"line: more than in proportion to the copies. n = {rows['run_id'].nunique()} runs{setting}; binomial "
+        f"line: more than in proportion to the copies. n = {said_runs(rows['run_id'].nunique())}{setting}; binomial "
         f"intervals."
     )
     alt = "Emission efficiency against copies, a line for each model size, beside the perfect copier's constant 1."
@@ -102,7 +102,7 @@ def efficiency(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fig
 
 def _said_efficiency(row: Any) -> str:
     share = f"emission efficiency {row.rate:.3g} ({row.lo:.3g} to {row.hi:.3g})"
-    counts = f"{whole(row.hits)} hits of {whole(row.trials)} samples"
+    counts = f"{several(row.hits, 'hit')} of {whole(row.trials)} samples"
     return f"{said_setting(row, ('params', 'copies'))}: {share}, {counts}, {said_runs(len(row.runs))}"
 
 
@@ -136,7 +136,7 @@ def memorized(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figu
     caption = (
         f"Share of generated samples that are copies (gap ratio below 1/3) against model size, by the largest "
         f"number of copies. "
-        f"Dotted: the same test against held-out images. n = {rows['run_id'].nunique()} runs{setting}."
+        f"Dotted: the same test against held-out images. n = {said_runs(rows['run_id'].nunique())}{setting}."
         + (f" The fitted curve holds {', '.join(fixed)} at each line's median." if fixed else "")
         + held_out_marks.sentence(found, held, "runs", level)
     )
@@ -170,8 +170,8 @@ def duplication(tables: Tables, params: Ordered, fits: Fits, level: float) -> Fi
     )  # fmt: skip
     caption = (
         f"Share of generated samples that are copies against the duplication rate of the training set, by model size; "
-        f"at 0 the runs without duplication. Dotted: the null. n = {rows['run_id'].nunique()} runs{setting}; faint "
-        f"dots are single runs."
+        f"at 0 the runs without duplication. Dotted: the null. n = {said_runs(rows['run_id'].nunique())}{setting}; "
+        f"faint dots are single runs."
     )
     alt = f"Memorized share against duplication rate; {trend(rates, 'duplication_rate')}."
     return [_figure("memorized_by_duplication", figure, caption, alt, at)]

@@ -13,7 +13,7 @@ from analysis.pictures.descent_plot import SHOWN, DescentPanel, plot_descents
 from analysis.pictures.points import said_runs
 from analysis.plots import Mark, ReportFigure
 from analysis.questions.interventions import changes, flat
-from analysis.words import amount, count_label, number
+from analysis.words import amount, count_label, number, several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -55,11 +55,11 @@ def _figure(axis: str, shown: Sequence[DescentCurve], every: Sequence[DescentCur
         f"Hold-out and training loss along {XLABEL[axis]} ({shown[0].kind}). Bars: standard error of the replicates' "
         f"mean. Triangle: the peak with its {100 * level:g} % interval, where a second descent is not "
         f"excluded.{predicted} "
-        f"Verdict and p-value of the search test above each panel.{chosen} n = {len(runs)} runs, {per} a point at "
-        f"least."
+        f"Verdict and p-value of the search test above each panel.{chosen} n = {said_runs(len(runs))}, {per} a point "
+        f"at least."
     )
     said = "; ".join(f"{title}: {_verdict(curve)}" for curve, title in zip(shown, apart, strict=True))
-    alt = f"Hold-out loss along {XLABEL[axis]}, {len(shown)} panels. {said}."
+    alt = f"Hold-out loss along {XLABEL[axis]}, {several(len(shown), 'panel')}. {said}."
     data = pandas.concat([one.assign(setting=title) for title, one in zip(apart, losses, strict=True)])
     data = data.assign(runs=data["runs"].map(" ".join)).rename(columns={"x": axis})
     return ReportFigure(f"descent_along_{axis}", "descent", figure, caption, alt, wide=len(shown) > 1, data=data,

@@ -1,6 +1,6 @@
 """The report's galleries: images that are memorized most, images with most influence, copies beside new samples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from analysis.pictures.points import said_runs
 from analysis.plots import Mark, Ordered, ReportFigure
 from analysis.summary import last_evaluations
 from analysis.table import Tables
+from analysis.words import several
 from scaling.schema import GALLERY
 
 if TYPE_CHECKING:
@@ -31,15 +32,23 @@ class Ranking(NamedTuple):
     label: str
     pooled: str  # of a run's values: sum, min or mean
     largest: bool
-    said: str  # with {value}
-    below: str  # the same below a picture, where the label says what it is
+    said: Callable[[float], str]
+    below: Callable[[float], str]  # the same below a picture, where the label says what it is
+
+
+def _hits(value: float) -> str:
+    return several(value, "hit")
+
+
+def _chains(value: float) -> str:
+    return several(value, "chain")
 
 
 RANKINGS = (
-    Ranking("n_hits", "generated\nmost often", "sum", True, "{value:.0f} hits", "{value:.0f} hits"),
-    Ranking("n_basin_recovered", "restored\nmost often", "sum", True, "{value:.0f} chains", "{value:.0f} chains"),
-    Ranking("best_ratio", "closest\ncopy", "min", False, "ratio {value:.2g}", "ratio {value:.2g}"),
-    Ranking("leverage", "most\ninfluence\n(leverage)", "mean", True, "leverage {value:.2g}", "{value:.2g}"),
+    Ranking("n_hits", "generated\nmost often", "sum", True, _hits, _hits),
+    Ranking("n_basin_recovered", "restored\nmost often", "sum", True, _chains, _chains),
+    Ranking("best_ratio", "closest\ncopy", "min", False, "ratio {:.2g}".format, "ratio {:.2g}".format),
+    Ranking("leverage", "most\ninfluence\n(leverage)", "mean", True, "leverage {:.2g}".format, "{:.2g}".format),
 )
 
 
@@ -77,14 +86,14 @@ def _ranked(tables: Tables) -> ReportFigure | str:
         return "No pictures of memorized images: it takes the images table, the samples files and a memorized image."
     strips = [
         (r.label, np.stack([tables.pixels[image] for image in top["image_id"]]),
-         [f"×{_copies(row)}\n{r.below.format(value=row.value)}\nn {len(row.runs)}" for row in top.itertuples()])
+         [f"×{_copies(row)}\n{r.below(row.value)}\nn {len(row.runs)}" for row in top.itertuples()])
         for r, top in found
     ]  # fmt: skip
     figure = plot_images(strips)
     across = max(len(top) for _, top in found)
     marks = [
         mark(figure.axes[k * across + column], strips[k][1][column],
-              f"image {row.image_id}: {r.said.format(value=row.value)} ({r.pooled} over runs), ×{_copies(row)}; "
+              f"image {row.image_id}: {r.said(row.value)} ({r.pooled} over runs), ×{_copies(row)}; "
               f"n = {said_runs(len(row.runs))}", row.runs)
         for k, (r, top) in enumerate(found) for column, row in enumerate(top.itertuples())
     ]  # fmt: skip
@@ -94,11 +103,11 @@ def _ranked(tables: Tables) -> ReportFigure | str:
         f"The training images that rank first by {measured}, each at the last evaluation of the runs that trained on "
         f"it. "
         f"Below: copies in the training set (lowest to highest over runs), the value, and in how many runs. "
-        f"Runs differ in samples and chains drawn, so ranks tell more than counts. n = {n} runs."
+        f"Runs differ in samples and chains drawn, so ranks tell more than counts. n = {said_runs(n)}."
     )
-    firsts = "; ".join(f"{r.label.replace(chr(10), ' ')}: {r.said.format(value=top['value'].iloc[0])}, "
+    firsts = "; ".join(f"{r.label.replace(chr(10), ' ')}: {r.said(top['value'].iloc[0])}, "
                        f"×{_copies(top.iloc[0])}" for r, top in found)  # fmt: skip
-    alt = f"{len(found)} strips of training images, the first of each {firsts}."
+    alt = f"{several(len(found), 'strip')} of training images, the first of each {firsts}."
     data = pandas.concat([top.assign(ranking=r.column) for r, top in found], ignore_index=True)
     return ReportFigure("images_memorized", "images", figure, caption, alt, wide=True,
                         data=data.assign(runs=data["runs"].map(" ".join)), marks=marks)  # fmt: skip
@@ -199,10 +208,11 @@ def _described(
         f"largest ratio), each above its nearest training image with that image's copies. Chosen for what they show, "
         f"at most "
         f"{A_RUN} of a run while others have some: no rate can be read from them.{of_all}{counted} "
-        f"n = {len({samples['run'][k] for _, k in kinds})} of {len(tables.gallery)} runs with kept samples."
+        f"n = {len({samples['run'][k] for _, k in kinds})} of {said_runs(len(tables.gallery))} with kept samples."
     )
     alt = (
-        f"{done['copy']} samples that are copies and {done['new']} that are new, each with its nearest training image."
+        f"{several(done['copy'], 'sample that is a copy', 'samples that are copies')} and "
+        f"{several(done['new'], 'that is new', 'that are new')}, each with its nearest training image."
     )
     return ReportFigure("images_copies_and_new", "images", figure, caption, alt, wide=True, data=pandas.DataFrame(rows),
                         marks=marks)  # fmt: skip

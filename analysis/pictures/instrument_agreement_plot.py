@@ -20,7 +20,7 @@ def plot_rank_agreement(pairs: "DataFrame", names: Sequence[str], words: Mapping
     """Spearman's rho, a tile a pair: bold where its interval excludes 0. pairs: first, second, value, lo, hi."""
     count = len(names)
     at, rho = {name: k for k, name in enumerate(names)}, np.full((count, count), np.nan)
-    figure = Figure(figsize=(5.0, max(2.6, 0.42 * count + 1.3)), layout="constrained")
+    figure = Figure(figsize=(5.0, max(2.6, (0.42 if count > ROOMY else 0.52) * count + 1.3)), layout="constrained")
     axes = figure.subplots()
     for row in pairs.itertuples():
         y, x = max(at[row.first], at[row.second]), min(at[row.first], at[row.second])
@@ -29,7 +29,7 @@ def plot_rank_agreement(pairs: "DataFrame", names: Sequence[str], words: Mapping
         apart = told and not row.lo <= 0 <= row.hi
         said = f"{row.value:.2f}"
         if count <= ROOMY:
-            said += f"\n({row.lo:.2f}, {row.hi:.2f})" if told else "\n(no interval)"
+            said += f"\n({row.lo:.2f},\n{row.hi:.2f})" if told else "\n(no\ninterval)"
         axes.text(x, y, said, ha="center", va="center", fontsize=6.5 if count > ROOMY else 7.5,
                   fontweight="bold" if apart else "normal",
                   color="white" if abs(row.value) > 0.6 else BLACK)  # fmt: skip

@@ -15,7 +15,7 @@ from analysis.plots import Ordered, ReportFigure
 from analysis.richness import budget_curves
 from analysis.summary import last_evaluations, main_setting, pooled_rates
 from analysis.table import Tables
-from analysis.words import count_label
+from analysis.words import count_label, several
 from scaling.schema import PROMPT_GALLERY
 
 if TYPE_CHECKING:
@@ -151,11 +151,12 @@ def prompts(tables: Tables, level: float) -> Figures:
         f"Prompts from training images: the pixels given (striped: unknown), what the sampler makes of them, the "
         f"original. Green frame and ✓: recovered, nearer to the original than a third of the distance to any other "
         f"training image, over the unknown pixels; ✗: missed; above: its copies. Evenly chosen over the copies, "
-        f"whether recovered or not; the runs that restore most and least. n = {shown_prompts} prompts of {len(shown)} "
-        f"runs; rates, null and ceiling stand in the figure of prompted recovery."
+        f"whether recovered or not; the runs that restore most and least. "
+        f"n = {several(shown_prompts, 'prompt')} of {said_runs(len(shown))}; rates, null and ceiling stand in the "
+        f"figure of prompted recovery."
     )
     back = int(sum(strip["recovered"].sum() for strip in strips))
-    alt = f"{shown_prompts} prompts with completion and original, {back} of them recovered."
+    alt = f"{several(shown_prompts, 'prompt')} with completion and original, {back} of them recovered."
     return [ReportFigure("prompts", "prompts", figure, caption, alt, wide=True, data=at.data, marks=at.marks)]
 
 

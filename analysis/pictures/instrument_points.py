@@ -15,7 +15,7 @@ from analysis.pictures.instrument_plots import (
 )
 from analysis.pictures.points import NULL, Points, marks_of, points, said_runs, said_setting, said_share, with_runs
 from analysis.plots import Ordered
-from analysis.words import whole
+from analysis.words import several, whole
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -62,7 +62,9 @@ def budget_points(axes: Axes, curves: "DataFrame", line: Ordered) -> Points:
 
     def said(row: Any) -> str:
         interval = f" ({100 * row.lo:.3g} to {100 * row.hi:.3g} %)" if np.isfinite(row.lo) else ""
-        where = f"{whole(row.b)} samples found" if hasattr(row, "b") else "Chao1, a lower bound of what can be found:"
+        where = (
+            f"{several(row.b, 'sample')} found" if hasattr(row, "b") else "Chao1, a lower bound of what can be found:"
+        )
         return (
             f"run {row.run_id}, {said_setting(row, (line.name,))}: {where} {100 * row.share:.3g} %{interval} of "
             f"{whole(row.n_unique)} training images"

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from analysis.pictures.curve_figures import Figures
 from analysis.pictures.intervention_plot import PANELS, plot_moves, plot_ranked
 from analysis.plots import Mark, ReportFigure
+from analysis.words import several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -32,7 +33,8 @@ def interventions(answers: Sequence[Mapping[str, Any]], level: float) -> Figures
     labels = [_label(number, change) for number, change in zip(numbers, table["change"], strict=True)]
     left = f" The first {MOST} of {len(rows)}." if len(rows) > MOST else ""
     pairs = sorted({table["n_seeds"].min(), table["n_seeds"].max()})
-    n = f"n = {' to '.join(map(str, pairs))} pairs of runs a change"
+    most = several(pairs[-1], "pair")
+    n = f"n = {f'{pairs[0]} to {most}' if len(pairs) > 1 else most} of runs a change"
     said = (
         f"Bars: {100 * level:g} % over pairs of runs of one seed; the ratio's holds both ends of both, so at least "
         f"{100 * (2 * level - 1):g} %. Open: no interval, as where the removal may be none. Number: rank, free changes "
@@ -42,8 +44,8 @@ def interventions(answers: Sequence[Mapping[str, Any]], level: float) -> Figures
     figure = plot_ranked(table, labels)
     first = table.iloc[0]
     alt = (
-        f"{len(table)} changes in rank; first {first['change']}: removes {first['benefit']:.3g} of the logit of the "
-        f"memorized share."
+        f"{several(len(table), 'change')} in rank; first {first['change']}: removes {first['benefit']:.3g} of the "
+        f"logit of the memorized share."
     )
     caption = f"What each single change of the base removes of memorization and costs in quality. {said}"
     marks = _ranked_marks(figure.axes, table)
@@ -96,7 +98,10 @@ def _moves(table: "DataFrame", numbers: Sequence[str], level: float, n: str) -> 
         f"left is better in both. {names}. Bars: {100 * level:g} % over pairs of runs of one seed. {n}."
     )
     better = int(((table["cost_holdout_loss"] <= 0) & (table["benefit"] > 0)).sum())
-    alt = f"Arrows from the base to {len(table)} changes; {better} memorize less at no higher hold-out loss."
+    alt = (
+        f"Arrows from the base to {several(len(table), 'change')}; memorizing less at no higher hold-out loss: "
+        f"{better}."
+    )
     marks = [
         Mark(figure.axes[0], row.cost_holdout_loss, row.benefit, _words(row), tuple(row.runs))
         for row in table.itertuples()
@@ -117,7 +122,7 @@ def _ranked_marks(axes: Sequence[Axes], table: "DataFrame") -> list[Mark]:
 def _words(row: Any) -> str:
     parts = [f"{PANELS[name][0].replace(chr(10), ' ')} {getattr(row, name):.3g}{_ends(row, name)}"
              for name in PANELS if np.isfinite(getattr(row, name))]  # fmt: skip
-    return f"{row.change}: {', '.join(parts)}; n = {row.n_seeds} pairs of runs"
+    return f"{row.change}: {', '.join(parts)}; n = {several(row.n_seeds, 'pair')} of runs"
 
 
 def _ends(row: Any, name: str) -> str:

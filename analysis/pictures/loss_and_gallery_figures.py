@@ -17,7 +17,7 @@ from analysis.summary import (
     pooled_rates,
 )
 from analysis.table import Tables
-from analysis.words import count_label
+from analysis.words import count_label, several
 from scaling.schema import GALLERY
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ def growth(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures
     )  # fmt: skip
     at = points([rates.assign(drawn="pooled")], marks)
     count = rows["run_id"].nunique()
-    caption = f"Memorized share of samples while training goes on, by model size. n = {count} runs{setting}.{at.note}"
+    caption = (
+        f"Memorized share of samples while training goes on, by model size. n = {said_runs(count)}{setting}.{at.note}"
+    )
     alt = f"Memorized share against images seen; {trend(rates, 'images_seen')}."
     return [ReportFigure("memorized_over_training", "training", figure, caption, alt, data=at.data, marks=at.marks)]
 
@@ -61,10 +63,11 @@ def losses(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures
     caption = (
         f"Losses over training: on the optimised batches, on training images under fresh noise (seen), on held-out "
         f"images. Where "
-        f"seen falls and hold-out rises, the model memorizes. Bands: 95 %. n = {rows['run_id'].nunique()} "
-        f"runs{setting}.{at.note}"
+        f"seen falls and hold-out rises, the model memorizes. Bands: 95 %. n = "
+        f"{said_runs(rows['run_id'].nunique())}{setting}.{at.note}"
     )
-    alt = f"Training, seen and hold-out loss against images seen, a panel for each of {len(shown)} model sizes."
+    panels = several(len(shown), "panel")
+    alt = f"Training, seen and hold-out loss against images seen, {panels}, one for each model size."
     return [
         ReportFigure("losses", "training", figure, caption, alt, wide=True, data=at.data, marks=at.marks),
     ]
@@ -116,7 +119,7 @@ def gallery(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figure
         "1/3, the mark of "
         "a copy. Half of a strip are the first samples drawn, half those with the smallest ratio."
     )
-    alt = f"Samples beside their nearest training images for {len(pairs)} runs."
+    alt = f"Samples beside their nearest training images for {said_runs(len(pairs))}."
     at = pair_points(figure, pairs, [str(run) for run in shown["run_id"]])
     return [ReportFigure("gallery", "gallery", figure, caption, alt, wide=True, data=at.data, marks=at.marks)]
 

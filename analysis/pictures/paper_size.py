@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec, GridSpecBase
 from matplotlib.legend import Legend
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter
+from matplotlib.ticker import FixedFormatter, MaxNLocator
 
 from analysis.pictures.paper import SMALLEST_TEXT, check_width
 from analysis.pictures.strip_size import LINE, PICTURE, TALLEST, is_strips, resize_strips
@@ -23,6 +23,7 @@ from analysis.pictures.strip_size import LINE, PICTURE, TALLEST, is_strips, resi
 NARROW = 4.5  # inches: below, a legend takes too much of the width and goes below the panels
 PANEL, SHARED_PANEL = 2.0, 1.45  # inches, the narrowest panel with and without its own numbers at the left
 TILED = 2.4  # inches, the narrowest of several panels with a number in each tile
+ENDS = "outside lower center", "outside upper center"  # of a figure: places of a legend
 BESIDE = 2.6  # inches, the narrowest of several panels beside which a legend stands
 
 
@@ -38,14 +39,17 @@ def resize(figure: Figure, width: float) -> None:
         resize_strips(figure, width)
         return
     panels = _panels(figure)
-    if panels is None:  # no plain grid: all in proportion
-        figure.set_size_inches(width, height * width / native)
+    if panels is None:  # no plain grid: all in proportion, but no lower than its text allows
+        _place_legends(figure, width, narrow=False)
+        figure.set_size_inches(width, height * max(width / native, 0.8))
+        _fit_text(figure)
         return
     columns = _regrid(figure, panels, width)
     narrow = width < NARROW or (columns > 1 and width / columns < BESIDE)
-    below = _legend_below(figure, width) if narrow else 0
+    below = _place_legends(figure, width, narrow)
     rows, slope = ceil(len(panels) / columns), 0.6 if columns == 1 else 0.85
     each = float(np.clip(slope * width / columns, 1.8, 2.6)) if len(panels) > 1 else min(0.72 * width, height)
+    each = max(each, *map(_written_height, panels))
     figure.set_size_inches(width, rows * each + LINE * (below + (2 if len(panels) > 1 else 0)))
     _fit_text(figure)
 
@@ -64,7 +68,7 @@ def _resize_photographs(figure: Figure, width: float) -> None:
     figure.set_size_inches(width, figure.get_figheight())
     for strip in figure.subfigs:
         for title in strip.texts:
-            _wrap(title, 0.96 * figure.bbox.width)
+            _wrap(title, title.get_text(), 0.96 * figure.bbox.width)
     titles = sum(1 + text.get_text().count("\n") for strip in figure.subfigs for text in strip.texts)
     below = max(1 + axes.get_xlabel().count("\n") for strip in figure.subfigs for axes in strip.axes)
     words = LINE * (titles + (below + 1) * len(figure.subfigs))
@@ -129,66 +133,89 @@ def _regrid(figure: Figure, panels: Sequence[Axes], width: float) -> int:
     return columns
 
 
-def _legend_below(figure: Figure, width: float) -> int:
-    """Move the legend that stands at the right of the panels below (or above) them; returns its lines of text."""
+def _written_height(panel: Axes) -> float:
+    """Inches that the written labels at the left take above each other."""
+    if not isinstance(panel.yaxis.get_major_formatter(), FixedFormatter):
+        return 0.0
+    return 1.15 * sum(label.get_window_extent().height for label in panel.get_yticklabels()) / panel.figure.dpi
+
+
+def _place_legends(figure: Figure, width: float, narrow: bool) -> int:
+    """If `narrow`, move the legends at the right of the panels below or above them, where none stands yet; break those
+    wider than the figure. Returns the lines of text of the moved ones.
+    """
     figure.set_size_inches(width, figure.get_figheight())
     figure.draw_without_rendering()
     right = max(axes.bbox.x1 for axes in figure.axes)
-    found = [legend for legend in figure.findobj(Legend) if legend.get_window_extent().x0 >= right - 1]
+    boxes = {legend: legend.get_window_extent() for legend in figure.findobj(Legend)}
+    moved = [legend for legend, box in boxes.items() if narrow and box.x0 >= right - 1]
+    half = figure.bbox.height / 2
+    stay = {legend: ENDS[int(boxes[legend].y0 > half)] for legend in figure.legends if legend not in moved}
+    for legend, place in stay.items():
+        if boxes[legend].width > figure.bbox.width:
+            _set_legend(figure, legend, place)
+    # Two legends: one at each end, and none upon the common label.
+    free = sorted(ENDS, key=lambda end: (end in stay.values(), end == ENDS[0] and bool(figure.get_supxlabel())))
+    return sum(_set_legend(figure, legend, end) for legend, end in zip(moved, itertools.cycle(free), strict=False))
+
+
+def _set_legend(figure: Figure, legend: Legend, place: str) -> int:
+    """Put the legend at an end of the figure, in as few rows as its width allows; returns its lines of text."""
     # A legend keeps of a marker with bars only the line: what was drawn is looked up by its label.
     pairs = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
     drawn = {label: handle for some in pairs for handle, label in some}
-    places = ["outside lower center", "outside upper center"]  # two legends: one at each end
-    if figure.get_supxlabel():  # not upon the common label
-        places.reverse()
-    lines = 0
-    for legend, place in zip(found, itertools.cycle(places), strict=False):
-        labels = [text.get_text() for text in legend.get_texts()]
-        handles = [drawn.get(label, kept) for label, kept in zip(labels, legend.legend_handles, strict=True)]
-        title, size = legend.get_title().get_text(), legend.get_texts()[0].get_fontsize()
-        legend.remove()
-        rows = 0
-        while True:
-            rows += 1
-            columns = ceil(len(labels) / rows)
-            below = figure.legend(  # type: ignore[call-overload]  # a legend's handles are never None
-                handles, labels, title=title, ncols=columns, loc=place, fontsize=size, title_fontsize=size,
-                frameon=False, columnspacing=1.2, handlelength=1.6,
-            )  # fmt: skip
-            if below.get_window_extent().width <= figure.bbox.width or columns == 1:
-                break
-            below.remove()
-        lines += rows + bool(title) + 1
-    return lines
+    labels = [text.get_text() for text in legend.get_texts()]
+    handles = [drawn.get(label, kept) for label, kept in zip(labels, legend.legend_handles, strict=True)]
+    title, size = legend.get_title().get_text(), legend.get_texts()[0].get_fontsize()
+    legend.remove()
+    for rows in itertools.count(1):
+        columns = ceil(len(labels) / rows)
+        found = figure.legend(  # type: ignore[call-overload]  # a legend's handles are never None
+            handles, labels, title=title, ncols=columns, loc=place, fontsize=size, title_fontsize=size,
+            frameon=False, columnspacing=1.2, handlelength=1.6,
+        )  # fmt: skip
+        if found.get_window_extent().width <= figure.bbox.width or columns == 1:
+            break
+        found.remove()
+    return rows + bool(title) + 1
 
 
 def _fit_text(figure: Figure) -> None:
     """Break labels longer than their axis or the figure, and leave out tick labels that would touch."""
+    written = {text: text.get_text() for text in figure.findobj(Text)}
     for _ in range(2):  # a label broken at the left makes the panel, and so the room below it, narrower
         figure.draw_without_rendering()
         for axes in figure.axes:
-            _wrap(axes.xaxis.label, axes.bbox.width)
-            _wrap(axes.yaxis.label, axes.bbox.height)
-            _wrap(axes.title, axes.bbox.width)
+            for text, room in ((axes.xaxis.label, axes.bbox.width), (axes.yaxis.label, axes.bbox.height)):
+                _wrap(text, written[text], room)
+            for title in (axes.title, axes._left_title):  # type: ignore[attr-defined]  # it has no other name
+                _wrap(title, written[title], axes.bbox.width)
     for text in figure.texts:  # labels that the panels share
-        _wrap(text, (0.7 * figure.bbox.height if text.get_rotation() else 0.9 * figure.bbox.width))
+        _wrap(text, written[text], (0.7 * figure.bbox.height if text.get_rotation() else 0.9 * figure.bbox.width))
     figure.draw_without_rendering()
     for axes in figure.axes:
         _thin_labels(axes.xaxis)
+        _thin_numbers(axes.xaxis)
 
 
-def _wrap(text: Text, room: float) -> None:
+def _wrap(text: Text, written: str, room: float) -> None:
+    """Break the lines of `written` so that the text fits into `room`, if it does not as it is."""
     box = text.get_window_extent()
-    length = max(box.width, box.height) if text.get_text() else 0
-    if length > 0.95 * room and "\n" not in text.get_text():
-        characters = max(int(len(text.get_text()) * room / length), 8)
-        # textwrap leaves a word alone in the last line: as many characters in each line as the number of lines allows
-        lines = len(textwrap.wrap(text.get_text(), characters))
-        even = next(
-            k for k in range(8, characters + 1)
-            if len(textwrap.wrap(text.get_text(), k, break_long_words=False)) <= lines or k == characters
-        )  # fmt: skip
-        text.set_text("\n".join(textwrap.wrap(text.get_text(), even, break_long_words=False)))
+    length = max(box.width, box.height) if written else 0
+    if length > 0.95 * room:
+        longest = max(map(len, text.get_text().split("\n")))
+        characters = max(int(longest * room / length), 8)
+        text.set_text("\n".join(part for line in written.split("\n") for part in _even(line, characters)))
+
+
+def _even(line: str, characters: int) -> list[str]:
+    """As many lines as `characters` in each ask for, of even length: textwrap leaves a word alone in the last one."""
+    lines = len(textwrap.wrap(line, characters))
+    even = next(
+        k for k in range(8, characters + 1)
+        if len(textwrap.wrap(line, k, break_long_words=False)) <= lines or k == characters
+    )  # fmt: skip
+    return textwrap.wrap(line, even, break_long_words=False)
 
 
 def _thin_labels(axis: Axis) -> None:
@@ -201,3 +228,18 @@ def _thin_labels(axis: Axis) -> None:
         kept.append(label.get_text() if box.x0 > end + 2 else "")
         end = box.x1 if kept[-1] else end
     axis.set_ticklabels(kept)
+
+
+def _thin_numbers(axis: Axis) -> None:
+    """Fewer and rounder numbers on a linear axis where they would touch."""
+    for most in (3, 2, 1):
+        if not isinstance(axis.get_major_locator(), MaxNLocator) or not _touching(axis):
+            return
+        axis.set_major_locator(MaxNLocator(most))
+
+
+def _touching(axis: Axis) -> bool:
+    low, high = sorted(axis.get_view_interval())
+    shown = [label for label in axis.get_ticklabels() if low <= label.get_position()[0] <= high and label.get_text()]
+    boxes = sorted((label.get_window_extent() for label in shown), key=lambda box: box.x0)
+    return any(box.x1 + 2 > after.x0 for box, after in itertools.pairwise(boxes))

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from analysis.plots import Mark, Ordered, curve_grid, sideways
 from analysis.rates import wilson
-from analysis.words import number, whole
+from analysis.words import number, several, whole
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -78,7 +78,7 @@ def said_share(row: Any, what: str, unit: str) -> str:
 
 
 def said_runs(count: int) -> str:
-    return f"{count} run" if count == 1 else f"{count} runs"
+    return several(count, "run")
 
 
 def rate_points(

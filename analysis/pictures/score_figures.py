@@ -19,6 +19,7 @@ from analysis.pictures.image_figures import mark
 from analysis.pictures.points import points, said_runs
 from analysis.plots import Mark, Ordered, ReportFigure
 from analysis.table import Tables
+from analysis.words import several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -80,8 +81,8 @@ def _by_copies(found: Scored) -> ReportFigure:
     figure = plot_by_copies(known, means, found.level)
     marks = [
         Mark(figure.axes[0], m["copies"], m["mean"],
-             f"copies {m['copies']}: mean score {m['mean']:.3g} nats ({m['lo']:.3g} to {m['hi']:.3g}), n = {m['n']} "
-             f"images")
+             f"copies {m['copies']}: mean score {m['mean']:.3g} nats ({m['lo']:.3g} to {m['hi']:.3g}), n = "
+             f"{several(m['n'], 'image')}")
         for m in means if m["lo"] is not None
     ]  # fmt: skip
     drawn = pandas.DataFrame(means).rename(columns={"mean": "score", "n": "images"}).assign(drawn="mean")
@@ -91,7 +92,7 @@ def _by_copies(found: Scored) -> ReportFigure:
     caption = (
         f"{SCORE} Against its copies in the training set; black: mean of the images with so many copies "
         f"({100 * found.level:g} % interval over images). {_percent(above)} of the images are above {HIGH:g} standard "
-        f"errors{luck}. n = {len(known)} images, {found.n}."
+        f"errors{luck}. n = {several(len(known), 'image')}, {found.n}."
     )
     alt = "Counterfactual score against copies: means " + ", ".join(
         f"{m['mean']:.3g} at {m['copies']}" for m in means
@@ -111,9 +112,10 @@ def _quadrants(found: Scored) -> ReportFigure:
         f"Images by counterfactual score (above {HIGH:g} standard errors or not) and recovery (back in half of the "
         f"runs that trained on it), and by density and leverage (above or below the median of the images with as many "
         f"copies). Density: {density}. High by one measure of memorization and not by the other shows where "
-        f"they differ. n = {total} images, {found.n}."
+        f"they differ. n = {several(total, 'image')}, {found.n}."
     )
-    alt = f"A table of {total} images in {len(counts)} combinations; {both} have a high score and are recovered."
+    cells = several(len(counts), "combination")
+    alt = f"A table of {several(total, 'image')} in {cells}; high score and recovered: {both}."
     return ReportFigure("scores_quadrants", "scores", figure, caption, alt, data=pandas.DataFrame(counts))
 
 
@@ -147,7 +149,7 @@ def _by_density(found: Scored) -> ReportFigure:
     caption = (
         f"{SCORE} Against the log-density with the image in training: {said}. Inliers (the base rate is "
         f"{100 * CENTRAL:g} %): {shares}. Score and density of the same runs share their noise, those of disjoint "
-        f"halves of the runs do not. n = {len(known)} images, {found.n}.{at.note}"
+        f"halves of the runs do not. n = {several(len(known), 'image')}, {found.n}.{at.note}"
     )
     alt = f"Counterfactual score against log-density; {said}."
     return ReportFigure("scores_by_density", "scores", figure, caption, alt, data=at.data, marks=at.marks)
@@ -168,9 +170,10 @@ def _highest(found: Scored, tables: Tables) -> list[ReportFigure]:
     ]
     caption = (
         f"The images of the highest counterfactual scores (nats ± standard error, copies), those above {HIGH:g} "
-        f"standard errors first. n = {len(_known(found))} images, {found.n}."
+        f"standard errors first. n = {several(len(_known(found)), 'image')}, {found.n}."
     )
-    alt = f"The {len(top)} images of the highest counterfactual scores, the first {top['Mbar'].iloc[0]:.3g} nats."
+    shown, first = several(len(top), "image"), top["Mbar"].iloc[0]
+    alt = f"The {shown} of the highest counterfactual scores, the first {first:.3g} nats."
     return [ReportFigure("scores_images", "images", figure, caption, alt, wide=True, data=_rows(top), marks=marks)]
 
 

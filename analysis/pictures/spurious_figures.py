@@ -7,9 +7,11 @@ import numpy as np
 from analysis.pictures.agreement_figures import plot_images
 from analysis.pictures.curve_figures import Figures, Fits
 from analysis.pictures.image_figures import A_RUN, chosen_of_runs, mark, pictures_of_runs
+from analysis.pictures.points import said_runs
 from analysis.plots import Ordered, ReportFigure
 from analysis.summary import last_evaluations
 from analysis.table import Tables
+from analysis.words import several
 from scaling.schema import SPURIOUS_GALLERY
 
 if TYPE_CHECKING:
@@ -32,14 +34,14 @@ def spurious(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figur
             f"this version keep some."
         )
     chosen = chosen_of_runs(np.argsort(-kept["size"], kind="stable").tolist(), kept)
-    below = [f"{kept['size'][k]} times\nratio {kept['ratio'][k]:.2f}" for k in chosen]
+    below = [f"{several(kept['size'][k], 'time')}\nratio {kept['ratio'][k]:.2f}" for k in chosen]
     strips = [("spurious:\nsample", kept["samples"][chosen], [""] * len(chosen)),
               ("nearest in\ntraining", kept["nearest"][chosen], below)]  # fmt: skip
     figure = plot_images(strips)
     marks = [
         mark(figure.axes[column], kept["samples"][k],
-             f"recurred in {kept['size'][k]} samples of run {kept['run'][k]}, gap ratio {kept['ratio'][k]:.2f} to the "
-             f"nearest training image", (str(kept["run"][k]),))
+             f"recurred in {several(kept['size'][k], 'sample')} of run {kept['run'][k]}, gap ratio "
+             f"{kept['ratio'][k]:.2f} to the nearest training image", (str(kept["run"][k]),))
         for column, k in enumerate(chosen)
     ]  # fmt: skip
     runs = len(set(kept["run"][chosen]))
@@ -47,13 +49,13 @@ def spurious(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figur
         f"Images that a model generated again and again though they are no training and no held-out image: the middle "
         f"sample of each of the largest spurious groups (how many samples; gap ratio, 1/3 or more), above its nearest "
         f"training image. At most {A_RUN} of a run while others have some: no rate can be read from them. Of "
-        f"{flagged} groups of recurring samples {groups} are spurious. n = {runs} of {len(last)} runs that looked for "
-        f"recurring samples."
+        f"{flagged} groups of recurring samples {groups} are spurious. n = {runs} of {said_runs(len(last))} that "
+        f"looked for recurring samples."
     )
     first = chosen[0]
     alt = (
-        f"{len(chosen)} spurious recurring samples, each with its nearest training image; the first came "
-        f"{kept['size'][first]} times."
+        f"{several(len(chosen), 'spurious recurring sample')}, each with its nearest training image; the first came "
+        f"{several(kept['size'][first], 'time')}."
     )
     return [ReportFigure("images_spurious", "images", figure, caption, alt, wide=True, data=_rows(kept, chosen),
                          marks=marks)]  # fmt: skip

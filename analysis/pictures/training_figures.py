@@ -14,7 +14,7 @@ from analysis.plots import Mark, Ordered, ReportFigure
 from analysis.replicates import design_cells
 from analysis.summary import main_setting, pooled_rates
 from analysis.table import Tables
-from analysis.words import amount
+from analysis.words import amount, several
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -46,7 +46,7 @@ def training(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figur
     strips = [_strip(found[found["cell_id"] == cell]) for cell in cells]
     titles = [title_of(*part[["params", "n_unique", "copies"]].iloc[0]) for part in shown]
     figure = plot_training(curves, strips, titles, EPS)
-    runs, several = sum(part["run_id"].nunique() for part in shown), rows["cell_id"].nunique()
+    runs, every = sum(part["run_id"].nunique() for part in shown), rows["cell_id"].nunique()
     at_most = f" (the first {MOST_RUNS} of a cell)" if any(p["run_id"].nunique() > MOST_RUNS for p in shown) else ""
     caption = (
         f"Memorized share of samples and hold-out loss over training, means of a cell's runs with {100 * level:g} % "
@@ -55,7 +55,7 @@ def training(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figur
         f"bar: "
         f"the evaluations around it) and to memorize ({100 * EPS:g} % of samples; bar: {100 * level:g} % of redrawn "
         f"samples, or the evaluations around it). Arrow: open to that side, as where a run ended first. "
-        f"Shown: {len(cells)} of {several} cells{setting}. n = {said_runs(runs)}."
+        f"Shown: {len(cells)} of {several(every, 'cell')}{setting}. n = {said_runs(runs)}."
     )
     data = pandas.concat([one.assign(cell_id=cell) for one, cell in zip(curves, cells, strict=True)])
     told = pandas.concat([one.assign(cell_id=cell) for one, cell in zip(strips, cells, strict=True)])

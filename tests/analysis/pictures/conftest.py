@@ -1,5 +1,6 @@
 """The drawn study, once for all tests of pictures, and the option that renews their baselines."""
 
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from analysis.plots import ReportFigure
 from analysis.summary import StudyFit, study_fits
 from analysis.table import Tables
-from tests.analysis.pictures.drawn_overviews import OVERVIEWS, drawn_overviews
+from tests.analysis.pictures.drawn_overviews import FIGURES, OVERVIEWS, drawn_overviews
 from tests.analysis.pictures.drawn_study import drawn_figures, drawn_tables
 
 
@@ -33,15 +34,19 @@ def plain_figures(study: Tables, fits: list[StudyFit]) -> dict[str, ReportFigure
 
 @pytest.fixture(scope="session")
 def figure_of(study: Tables, fits: list[StudyFit]) -> Callable[[str], ReportFigure]:
-    """Fresh every time: a test may resize or change it."""
-    return lambda name: (drawn_overviews if name in OVERVIEWS else drawn_figures)(study, fits, name)[name]
+    """Fresh every time, as a test may resize or change it: made once, copied from then on."""
+    made: dict[str, bytes] = {}
+
+    def copy(name: str) -> ReportFigure:
+        if name not in made:
+            found = (drawn_overviews if name in OVERVIEWS else drawn_figures)(study, fits, name)
+            made.update({own: pickle.dumps(figure) for own, figure in found.items()})
+        return pickle.loads(made[name])
+
+    return copy
 
 
 @pytest.fixture(scope="session")
-def overviews(study: Tables, fits: list[StudyFit]) -> dict[str, ReportFigure]:
-    """The figures that look over a whole study, for tests that only look."""
-    made = {}
-    for name in OVERVIEWS:
-        if name not in made:
-            made |= drawn_overviews(study, fits, name)
-    return made
+def every_figure(figure_of: Callable[[str], ReportFigure]) -> dict[str, ReportFigure]:
+    """All that the report can draw, for tests that only look."""
+    return {name: figure_of(name) for name in FIGURES}

@@ -1,6 +1,7 @@
-"""The figures that look over a whole study: maps, boundaries, onsets, agreement, galleries, descents, interventions.
+"""The figures that look over a whole study: maps, boundaries, onsets, agreement, galleries, scores, descents, changes.
 
-Of the drawn study where it measures what they show; descents and interventions of studies planted for their tests.
+Of the drawn study where it measures what they show; scores and spurious samples of the folded one; descents and
+interventions of studies planted for their tests.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,8 @@ from analysis.pictures import (
     intervention_figures,
     map_figures,
     placed_figures,
+    score_figures,
+    spurious_figures,
     training_figures,
 )
 from analysis.pictures.curve_figures import Figures
@@ -27,7 +30,8 @@ from analysis.questions.interventions import interventions
 from analysis.summary import StudyFit, study_fits
 from analysis.table import Tables
 from tests.analysis.pages.test_descent_sections import FALLING, PEAKED, runs
-from tests.analysis.pictures.drawn_study import SIZES
+from tests.analysis.pictures.drawn_folds import folded_tables
+from tests.analysis.pictures.drawn_study import BUILDERS, CLOCK, SIZES
 from tests.analysis.pictures.test_boundary_figures import rows as guest
 from tests.analysis.plain_study import tables as plain_tables
 from tests.analysis.questions.test_interventions import ASK
@@ -37,19 +41,23 @@ Builder = Callable[..., Figures]
 Maker = Callable[[Tables, Sequence[StudyFit]], Figures]
 OVERVIEWS = {  # figure -> what makes it
     "map_recovery": "map", "map_memorized": "map",
-    "boundary_holdout_minimum": "boundary", "boundary_kid_last": "boundary", "boundary_placed_holdout": "placed",
+    "boundary_holdout_minimum": "boundary", "boundary_holdout_last": "boundary", "boundary_kid_last": "boundary",
+    "boundary_holdout_common": "unlike ends", "boundary_placed_holdout": "placed", "boundary_placed_kid": "placed",
     "training_onsets": "training", "agreement_cells": "agreement", "agreement_beside_null": "agreement",
-    "images_memorized": "images", "images_copies_and_new": "images",
-    "descent_along_params": "descent",
+    "images_memorized": "images", "images_copies_and_new": "images", "images_spurious": "spurious",
+    "scores_by_copies": "scores", "scores_quadrants": "scores", "scores_by_density": "scores",
+    "scores_images": "scores",
+    "descent_along_params": "descent", "descent_along_n_unique": "descent", "descent_along_images_seen": "descent",
     "interventions_ranked": "interventions", "intervention_moves": "interventions",
 }  # fmt: skip
+FIGURES = (*BUILDERS, *OVERVIEWS)  # all that the report can draw: test_baselines
 
 
 def drawn_overviews(study: Tables, fits: Sequence[StudyFit], name: str) -> dict[str, ReportFigure]:
     """The figures of OVERVIEWS that are made together with `name`, fresh."""
     made = MAKERS[OVERVIEWS[name]](study, fits)
     assert not isinstance(made, str), made
-    return {figure.name: figure for figure in made if figure.name in OVERVIEWS}
+    return {figure.name: figure for figure in made if OVERVIEWS.get(figure.name) == OVERVIEWS[name]}
 
 
 def _of_study(build: Builder) -> Maker:
@@ -81,11 +89,24 @@ def _maps(study: Tables, fits: Sequence[StudyFit]) -> Figures:
     return _of_study(map_figures.maps)(study, study_fits(study, draws=20, level=0.95, seed=0)[0])
 
 
+def _unlike_ends(study: Tables, fits: Sequence[StudyFit]) -> Figures:
+    """The runs of one seed end an evaluation earlier."""
+    evals = study.evals[(study.evals["seed"] == 0) | (study.evals["images_seen"] < CLOCK[-1])]
+    return _of_study(boundary_figures.boundaries)(replace(study, evals=evals), fits)
+
+
 def _descents(study: Tables, fits: Sequence[StudyFit]) -> Figures:
-    """Two curves of four seeds, one with a peak at 16,000 parameters, whose frozen noise predicts one at 16,384."""
+    """Along size two curves of four seeds, one with a peak at 16,000 parameters, whose frozen noise predicts one at
+    16,384; one of four seeds along data and one along time.
+    """
     frozen = {"noise_draws": 4, "image_size": 8, "channels": 1, "train_loss": 0.25}
     planted = [row | frozen for seed in range(4) for k, curve in enumerate((PEAKED, FALLING))
                for row in runs(curve, seed, blocks=k)]  # fmt: skip
+    for seed in range(4):
+        for k, loss in enumerate(PEAKED + 0.01 * np.cos(7 * seed + np.arange(len(PEAKED)))):
+            own = {"params": 4000, "seed": seed, "holdout_loss": loss, "train_loss": 0.4 * 0.9**k}
+            planted += [own | {"run_id": f"data{k}{seed}", "images_seen": 2000, "n_unique": 64 * 2**k},
+                        own | {"run_id": f"time{seed}", "images_seen": 1000 * 2**k, "n_unique": 96}]  # fmt: skip
     return descent_figures.descents(descent_curves(plain_tables(planted).evals, 0.95, 0), 0.95)
 
 
@@ -96,13 +117,20 @@ def _interventions(study: Tables, fits: Sequence[StudyFit]) -> Figures:
 
 def _placed(study: Tables, fits: Sequence[StudyFit]) -> Figures:
     """One model inside the boundary and one behind it, with standard errors of .05 and 100 samples each."""
-    models = plain_tables(guest({"inside": (0.6, 0.15), "behind": (0.9, 0.3)}, se=0.05, n=100))
-    on_digits = replace(models, evals=models.evals.assign(dataset="digits"))
-    return placed_figures.placed_figures(placed_models(study, on_digits, 0.95), study_scale(study, "params"), 0.95)
+    own = {"se": 0.05, "n": 100, "kid_se": 0.02, "feature_space": "pixels"}
+    rows = [*guest({"inside": (0.6, 0.15)}, kid=0.1, **own), *guest({"behind": (0.9, 0.3)}, kid=0.15, **own)]
+    models = plain_tables([row | {"dataset": "digits"} for row in rows])
+    found = placed_models(_measured(study), models, 0.95)
+    return placed_figures.placed_figures(found, study_scale(study, "params"), 0.95)
+
+
+def _of_folds(build: Builder) -> Maker:
+    return lambda study, fits: build(folded_tables(), study_scale(study, "params"), {}, 0.95)
 
 
 MAKERS: Mapping[str, Maker] = {
-    "map": _maps, "boundary": _of_study(boundary_figures.boundaries), "placed": _placed,
+    "map": _maps, "boundary": _of_study(boundary_figures.boundaries), "unlike ends": _unlike_ends, "placed": _placed,
     "training": _of_study(training_figures.training), "agreement": _of_study(instrument_agreement_figures.agreement),
-    "images": _of_study(image_figures.images), "descent": _descents, "interventions": _interventions,
+    "images": _of_study(image_figures.images), "spurious": _of_folds(spurious_figures.spurious),
+    "scores": _of_folds(score_figures.scores), "descent": _descents, "interventions": _interventions,
 }  # fmt: skip

@@ -5,7 +5,9 @@ After a change that is meant to be seen:
 then look at what git says has changed.
 """
 
-from collections.abc import Callable
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,13 +16,13 @@ from matplotlib.collections import LineCollection, PathCollection, QuadMesh
 from matplotlib.figure import Figure
 from PIL import Image
 
+from analysis import pictures
+from analysis.pictures import boundary_figures, descent_figures, placed_figures
 from analysis.pictures.paper_size import resize
 from analysis.plots import ReportFigure
 from tests.analysis.pictures.baselines import FOLDER, MOST, difference, picture
-from tests.analysis.pictures.drawn_overviews import OVERVIEWS
-from tests.analysis.pictures.drawn_study import BUILDERS
+from tests.analysis.pictures.drawn_overviews import FIGURES, OVERVIEWS
 
-FIGURES = (*BUILDERS, *OVERVIEWS)
 RENEW = "python -m pytest tests/analysis/pictures/test_baselines.py --renew-baselines"
 
 
@@ -50,6 +52,49 @@ def test_the_figure_looks_as_before(name, small, request, tmp_path):
     found.save(tmp_path / f"{name}.png")
     away = difference(stored(name), found)
     assert away <= MOST, f"{name}: {away:.2%} of the pixels differ; see {tmp_path / name}.png; if meant: {RENEW}"
+
+
+# What stands where a name in the sources is not written out.
+FILLED = {
+    "recovery_by_{}": ("params", "copies"), "descent_along_{}": descent_figures.XLABEL,
+    "boundary_figures.py": boundary_figures.NAMES, "placed_figures.py": placed_figures.NAMES.values(),
+}  # fmt: skip
+
+
+def written_names() -> Iterator[str]:
+    """The names that the sources give to figures: ReportFigure("name", …), or what hands its `name` on to it."""
+    trees = {path.name: ast.parse(path.read_text()) for path in Path(pictures.__path__[0]).glob("*.py")}
+    naming = {(source, f.name) for source, tree in trees.items() for f in functions(tree) if takes_name(f)}
+    public = {"ReportFigure", *(name for _, name in naming if not name.startswith("_"))}
+    for source, tree in trees.items():
+        for function in functions(tree):
+            for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+                called = getattr(call.func, "id", "")
+                if called in public or (source, called) in naming:
+                    yield from names_of(call.args[0], source, takes_name(function))
+
+
+def functions(tree: ast.Module) -> list[ast.FunctionDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+
+
+def takes_name(function: ast.FunctionDef) -> bool:
+    return bool(function.args.args) and function.args.args[0].arg == "name"
+
+
+def names_of(given: ast.expr, source: str, handed_on: bool) -> Iterator[str]:
+    if isinstance(given, ast.Constant):
+        yield given.value
+    elif isinstance(given, ast.JoinedStr):
+        whole = "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in given.values)
+        yield from map(whole.format, FILLED[whole])
+    elif not handed_on:
+        yield from FILLED[source]
+
+
+def test_every_figure_that_the_sources_name_has_its_picture():
+    """Also one that no study of the tests draws: it must get one that does."""
+    assert set(written_names()) == set(FIGURES)
 
 
 def test_baselines_are_few_and_small():
@@ -135,14 +180,16 @@ def turned(figure: Figure) -> None:
             points.set_offsets(np.asarray(points.get_offsets())[:, ::-1])
 
 
-TILED = ("map_recovery", "map_memorized", "agreement_cells", "images_memorized", "images_copies_and_new")
+PHOTOGRAPHS = ("images_memorized", "images_copies_and_new", "images_spurious", "scores_images")
+TILED = ("map_recovery", "map_memorized", "agreement_cells", "scores_quadrants", *PHOTOGRAPHS)
+NO_BARS = {*TILED, "training_onsets", "scores_by_density"} - {"map_recovery"}
 CHANGES = [
     (higher, "memorized_over_training"), (higher, "losses"), (exchanged, "memorized_over_training"),
     (recoloured, "efficiency_by_copies"), (without_intervals, "memorized_by_params"), (linear, "memorized_by_params"),
     *((backwards, name) for name in OVERVIEWS),
-    *((recoloured, name) for name in OVERVIEWS if not name.startswith("images")),
+    *((recoloured, name) for name in OVERVIEWS if name not in PHOTOGRAPHS),
     *((turned, name) for name in OVERVIEWS if name not in TILED),
-    *((without_bars, name) for name in OVERVIEWS if name not in (*TILED, "training_onsets") or name == "map_recovery"),
+    *((without_bars, name) for name in OVERVIEWS if name not in NO_BARS),
     (without_intervals, "training_onsets"), (without_bars, "training_onsets"),
 ]  # fmt: skip
 

@@ -15,6 +15,7 @@ from analysis.pictures.counterfactual_figures import (
     plot_most_memorized,
     plot_quadrants,
 )
+from tests.analysis.pictures.test_colours import contrast_to_white, drawn_marks
 
 
 @pytest.fixture
@@ -151,3 +152,17 @@ def test_huge_scores_get_a_scale_that_keeps_the_small_ones(table):
     """A copier's score grows as -d ln sigma_min: hundreds of nats beside scores of one."""
     assert plot_against(table.assign(Mbar=table["Mbar"] * 100), "leverage", "").axes[0].get_yscale() == "symlog"
     assert plot_against(table, "leverage", "").axes[0].get_yscale() == "linear"
+
+
+def test_the_margins_are_those_of_the_scale(table):
+    """A score of 5,000 stands as far below the edge as it would on a linear axis: 5 % of the axis."""
+    figure = plot_against(table.assign(Mbar=np.where(table.index == 0, 5000.0, table["Mbar"])), "leverage", "")
+    (axes,) = figure.axes
+    drawn = axes.transAxes.inverted().transform(axes.transData.transform((0.5, 5002.0)))
+    assert drawn[1] == pytest.approx(1.05 / 1.1, abs=0.01)
+
+
+def test_every_point_stands_out_from_white(table):
+    for name, figure in figures(table, found(table), {}).items():
+        for colors in drawn_marks(figure):
+            assert max(map(contrast_to_white, colors)) >= 3, (name, colors)

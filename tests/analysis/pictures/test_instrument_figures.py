@@ -179,7 +179,7 @@ def test_prompts_show_given_completion_and_original_in_the_colour_of_the_outcome
     for k, (color, word) in enumerate(((GREEN, "×1\n✓"), (VERMILION, "×2\n✗"))):
         assert panels[1, k].spines["top"].get_edgecolor()[:3] == to_rgb(color)
         assert panels[2, k].get_xlabel() == word
-    assert "n = 2 prompts of 1 runs" in found.caption and "1 of them recovered" in found.alt
+    assert "n = 2 prompts of 1 run;" in found.caption and "1 of them recovered" in found.alt
 
 
 def test_striped_hides_exactly_what_was_not_given():

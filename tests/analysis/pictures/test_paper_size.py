@@ -1,5 +1,7 @@
 """Figures at the widths of a paper: nothing leaves the picture, nothing is too small, nothing touches."""
 
+from itertools import pairwise
+
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,7 +11,7 @@ from matplotlib.transforms import Bbox
 
 from analysis.pictures.paper import SMALLEST_TEXT
 from analysis.pictures.paper_size import resize
-from tests.analysis.pictures.drawn_study import drawn_figures
+from tests.analysis.pictures.drawn_overviews import FIGURES
 
 
 def texts(figure: Figure) -> list[Text]:
@@ -35,8 +37,8 @@ def _within(axes: Axes, axis, tick) -> bool:
 
 
 @pytest.fixture(scope="module", params=[3.35, pytest.param(6.9, marks=pytest.mark.slow)])
-def resized(request, study, fits) -> tuple[float, dict[str, Figure]]:
-    made = {name: found.figure for name, found in drawn_figures(study, fits).items()}
+def resized(request, figure_of) -> tuple[float, dict[str, Figure]]:
+    made = {name: figure_of(name).figure for name in FIGURES}
     for figure in made.values():
         resize(figure, request.param)
         figure.draw_without_rendering()
@@ -122,6 +124,43 @@ def test_two_legends_do_not_lie_upon_each_other():
     figure.draw_without_rendering()
     first, second = (legend.get_window_extent() for legend in figure.legends)
     assert not first.overlaps(second) and not first.overlaps(axes.bbox) and not second.overlaps(axes.bbox)
+
+
+def test_a_legend_wider_than_the_page_is_broken_and_one_from_the_side_goes_to_the_other_end():
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots()
+    (line,) = axes.plot([1, 2], [3, 4], label="a line")
+    figure.legend([line] * 4, [f"a sign of some length {k}" for k in range(4)], loc="outside lower center", ncols=4)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    resize(figure, 3.35)
+    figure.draw_without_rendering()
+    signs, lines = sorted((legend.get_window_extent() for legend in figure.legends), key=lambda box: box.y0)
+    assert signs.x0 >= 0 and signs.x1 <= figure.bbox.width
+    assert signs.y1 < axes.bbox.y0 and lines.y0 > axes.bbox.y1
+
+
+def test_each_line_of_a_title_is_broken_by_itself():
+    title = "40.5 k parameters of all\n512 unique images"
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    for axes in figure.subplots(2, 3, sharey="row", height_ratios=[2, 1])[0]:
+        axes.set_title(title)
+    resize(figure, 3.35)
+    for axes in figure.axes[:3]:
+        assert axes.get_title().split() == title.split()
+        assert axes.title.get_window_extent().width <= axes.bbox.width
+        assert not any("all 512" in line for line in axes.get_title().split("\n"))
+
+
+def test_numbers_of_a_narrow_axis_are_fewer_and_keep_apart():
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    for axes in figure.subplots(2, 5, sharey="row", height_ratios=[2, 1])[0]:
+        axes.plot([-0.101, 0.203], [0, 1])
+    resize(figure, 3.35)
+    figure.draw_without_rendering()
+    for axes in figure.axes[:5]:
+        low, high = axes.get_xlim()
+        boxes = [t.get_window_extent() for t in axes.get_xticklabels() if low <= t.get_position()[0] <= high]
+        assert boxes and all(box.x1 < after.x0 for box, after in pairwise(boxes))
 
 
 @pytest.mark.parametrize("width", [0, 2, 21, float("nan")])

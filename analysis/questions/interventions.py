@@ -56,11 +56,16 @@ def base_of(configs: Sequence[Mapping[str, Any]], candidates: Sequence[int]) -> 
 def single_changes(
     configs: Sequence[Mapping[str, Any]], base: int
 ) -> tuple[dict[int, dict[str, tuple[Any, Any]]], int]:
-    """configuration -> its changes from the base, and how many others only add to another's changes."""
+    """configuration -> its changes from the base, without those that are combinations of others; and how many they are.
+
+    What adds to another's changes something that no other has stays: nowhere else does that thing show.
+    """
     found = {k: changes(configs[base], other) for k, other in enumerate(configs) if k != base}
-    more = {
-        k for k, mine in found.items() if any(other.items() < mine.items() for other in found.values() if other != mine)
-    }
+    more = set()
+    for k, mine in found.items():
+        within = [other.keys() for other in found.values() if other.items() < mine.items()]
+        if set[str]().union(*within) == mine.keys():
+            more.add(k)
     return {k: mine for k, mine in found.items() if k not in more}, len(more)
 
 
@@ -104,7 +109,7 @@ def interventions(
     unpaired = [change for change, pairs in found.items() if not pairs]
     notes = sentences(
         f"no seed and images_seen in common with the base: {', '.join(unpaired)}" if unpaired else "",
-        f"{several(combined, 'configuration')} left out: only more added to another's changes" if combined else "",
+        f"{several(combined, 'configuration')} left out: combinations of other changes" if combined else "",
     )
     if not changed or not rows or rows[0]["benefit"] is None:
         lacking = "no change shares seed, images_seen and counts with the base" if changed else "nothing is changed"

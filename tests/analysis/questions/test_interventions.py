@@ -69,7 +69,7 @@ def test_effects_and_ranks_are_the_known_ones():
     ranks = {name: row["rank"] for name, row in rows.items()}
     assert ranks == {"early stop": 1, "data.n_unique": 2, "model.prune": 3, "train.weight_decay": 4, "model.width": 5}
     assert not rows["train.weight_decay"]["at_no_cost"] and rows["model.width"]["n_seeds"] == 3
-    assert "1 configuration left out: only more added" in found.why
+    assert "1 configuration left out: combinations of other changes" in found.why
     assert "model.width 16, train.weight_decay 0.0" in found.why
 
 
@@ -145,8 +145,9 @@ def test_replicates_and_when_they_are_measured_are_no_change():
 
 
 def test_the_base_is_the_middle_of_the_star():
-    far = [{"a": 2, "b": 2, "c": 1}, {"a": 1, "b": 1, "c": 3}, {"a": 5, "b": 5}]
+    far = [{"a": 2, "b": 2}, {"a": 1, "b": 1, "c": 3}, {"a": 5, "b": 5}, {"a": 2, "b": 1, "d": 7}, {"a": 1, "b": 9}]
     star = [{"a": 1, "b": 1}, {"a": 2, "b": 1}, {"a": 1, "b": 2}, *far]
-    assert base_of(star, range(6)) == [0] and base_of(star[:2], [0, 1]) == [0, 1]
+    assert base_of(star, range(8)) == [0] and base_of(star[:2], [0, 1]) == [0, 1]
     found, more = single_changes(star, 0)
-    assert set(found) == {1, 2, 4, 5} and more == 1  # (a 2, b 2, c 1) adds to a 2; (a 5, b 5) stands alone
+    # (a 2, b 2) is a combination; (a 5, b 5) stands alone, and d is nowhere but in (a 2, d 7).
+    assert set(found) == {1, 2, 4, 5, 6, 7} and more == 1

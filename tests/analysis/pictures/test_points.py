@@ -153,8 +153,9 @@ def test_the_csv_alone_draws_the_fitted_curve(fits, plain_figures):
     at = {name: np.full(len(data), 1.0) for name in found.result.law.variables}
     at |= {"params": data["params"].to_numpy(), "copies": np.full(len(data), 32.0)}
     assert len(data) == 100
-    if "n_unique" in at:
-        at["n_unique"] = np.full(len(data), 192.0)
+    for name, value in (("n_unique", 192.0), ("n_train", 2016.0)):
+        if name in at:
+            at[name] = np.full(len(data), value)
     np.testing.assert_allclose(data["rate"], found.result.predict(at))
 
 

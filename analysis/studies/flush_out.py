@@ -6,8 +6,6 @@ from pathlib import Path
 from re import sub
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from analysis.ask import question
 from analysis.placed_models import placed_models
 from analysis.questions.answer import Answer
@@ -74,12 +72,11 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
     found = changes(tables, answer)
     chance = _on_boundary(tables, found, load(folder.parent / BOUNDARY))
     header = ("change", "copies among samples", "removed (logit)", "hold-out loss, change", "KID, change",
-              "removed at equal hold-out loss", "on the boundary: hold-out loss, KID")  # fmt: skip
+              "removed at equal hold-out loss", "on the boundary of hold-out loss", "… of as many images",
+              "on that of KID")  # fmt: skip
     rows: list[dict[str, Any]] = [dict(row) for row in answer.rows]
     effects = ("benefit", "cost_holdout_loss", "cost_kid", "benefit_equal_loss")
-    cells = [
-        [one.name, one.memorized, *(one.effect(name) for name in effects), " ".join(chance[one.name])] for one in found
-    ]
+    cells = [[one.name, one.memorized, *(one.effect(name) for name in effects), *chance[one.name]] for one in found]
     made = {
         "ranked": table(header, cells), "n_runs": count(tables.evals["run_id"].nunique()),
         "n_changes": count(len(found) - 1), "n_seeds": count(max(row["n_seeds"] for row in rows)),
@@ -87,7 +84,7 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
     }  # fmt: skip
     for one in found:
         key = sub(r"\W+", "_", one.name.lower()).strip("_")
-        made |= {f"{key}_memorized": one.memorized, f"{key}_chance": " and ".join(chance[one.name])}
+        made |= {f"{key}_memorized": one.memorized, f"{key}_chance": ", ".join(chance[one.name])}
         made |= {f"{key}_{name}": one.effect(name) for name in effects if one.row}
     return made
 
@@ -119,22 +116,27 @@ def named(change: str) -> str:
     raise ValueError(f"{change}: no name for it in analysis.studies.flush_out.WORDS")
 
 
-def _on_boundary(tables: Tables, found: Sequence[Change], study: Tables) -> Mapping[str, tuple[str, str]]:
-    """Name -> mean over its runs of the probability to lie on the study's boundary, by hold-out loss and by KID."""
+def _on_boundary(tables: Tables, found: Sequence[Change], study: Tables) -> Mapping[str, Sequence[str]]:
+    """Name -> mean over its runs of the probability to lie on the study's boundary: by hold-out loss of all its cells
+    and of those of as many images as the reference has, by KID of all."""
     import pandas
 
     rows = pandas.concat([one.evals.assign(_change=one.name) for one in found], ignore_index=True)
     # A reading is a model of its own: the reference stands here at its end and at its minimum.
     names = rows["_change"] + " " + rows["run_id"]
-    model = Tables(rows.assign(run_id=names), tables.strata, tables.noise_levels, tables.prompts, tables.images)
-    chance: dict[str, dict[str, float]] = {}
-    for there in placed_models(study, model, LEVEL).placements:
-        each = there.models.assign(chance=[one.p_front for one in there.found]).groupby("_change")["chance"].mean()
-        for name, value in each.items():
-            chance.setdefault(str(name), {})[there.column] = float(value)
-    none = dict.fromkeys(("holdout_loss", "kid"), np.nan)
-    by_name = {one.name: none | chance.get(one.name, {}) for one in found}
-    return {name: (number(both["holdout_loss"]), number(both["kid"])) for name, both in by_name.items()}
+    rows = rows.assign(run_id=names)
+    size = found[0].evals["n_unique"].iloc[0]
+    alike, own = study.evals[study.evals["n_unique"] == size], rows["n_unique"] == size
+    chance: dict[str, Mapping[str, float]] = {}
+    for which, evals, kept in (("all", study.evals, own | True), ("alike", alike, own)):
+        beside = Tables(evals, study.strata, study.noise_levels, study.prompts, study.images)
+        models = Tables(rows[kept], tables.strata, tables.noise_levels, tables.prompts, tables.images)
+        for there in placed_models(beside, models, LEVEL).placements:
+            each = there.models.assign(chance=[one.p_front for one in there.found]).groupby("_change")["chance"]
+            chance[f"{which} {there.column}"] = each.mean().to_dict()
+    asked = ("all holdout_loss", "alike holdout_loss", "all kid")
+    return {one.name: ["" if one.name not in chance[key] else number(chance[key][one.name]) for key in asked]
+            for one in found}  # fmt: skip
 
 
 def figures(tables: Tables, folder: Path) -> Sequence["ReportFigure"]:

@@ -37,9 +37,7 @@ def moves(found: Sequence[tuple[str, "DataFrame"]], study: Tables) -> ReportFigu
         _beneath(axes, points.points.value)
         for place, (name, evals) in enumerate(found):
             x, y = evals[column].mean(), (evals["n_memorized"] / evals["n_generated"]).mean()
-            axes.plot(
-                [x], [y], linestyle="none", markeredgecolor="white", markeredgewidth=0.5, label=name, **_sign(place)
-            )
+            axes.plot([x], [y], markeredgecolor="white", markeredgewidth=0.5, label=name, **_sign(place))
             rows.append({"change": name, "column": column, "value": x, "memorized": y, "runs": len(evals)})
         axes.set(xlabel=label, ylim=(-0.03, 1.03))
         axes.spines[["top", "right"]].set_visible(False)

@@ -53,6 +53,7 @@ class Bars(NamedTuple):
 
 
 def ring_width(membership: float) -> float:
+    """Width in points of the ring around a row that is on the boundary with this probability."""
     return 0.3 + 2.2 * membership
 
 

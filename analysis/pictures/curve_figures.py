@@ -233,6 +233,7 @@ def curve(
 
 
 def overdispersion(found: StudyFit | None) -> float:
+    """Of the fitted counts; 0 without a fit, or where it has none."""
     return (found.result.overdispersion or 0.0) if found else 0.0
 
 

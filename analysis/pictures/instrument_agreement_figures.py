@@ -26,6 +26,8 @@ READ = ["instrument", "cell_id", "params", "hits", "trials", "null", "ceiling", 
 
 
 class Counted(NamedTuple):
+    """Columns of a rate by instrument: what is counted of how many, the null's counts, and the ideal denoiser's."""
+
     hits: str
     trials: str
     null: str

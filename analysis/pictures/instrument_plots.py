@@ -215,6 +215,7 @@ def prompted_aside(place: int, lines: int) -> float:
 
 
 def contexts_in_order(rates: "DataFrame") -> list[str]:
+    """Shares of the rows from small to large, then border and patch."""
     return sorted(rates["context"].unique(), key=_share)
 
 

@@ -15,14 +15,23 @@ if TYPE_CHECKING:
 
 
 class Optimum(Protocol):
+    """The best peak rate of a width, and whether it lies at the edge of the grid."""
+
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """Channels of the first level."""
+
     @property
-    def lr(self) -> float: ...
+    def lr(self) -> float:
+        """The rate of lowest hold-out loss."""
+
     @property
-    def holdout_loss(self) -> float: ...
+    def holdout_loss(self) -> float:
+        """At it, mean over seeds."""
+
     @property
-    def at_edge(self) -> bool: ...
+    def at_edge(self) -> bool:
+        """Is it the smallest or largest rate tried? Then it is no optimum."""
 
 
 def plot_learning_rate(

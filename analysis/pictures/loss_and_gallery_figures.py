@@ -29,6 +29,7 @@ TRAINING_SET = ("design", "n_unique", "n_train")
 
 
 def growth(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
+    """Memorized share of samples against images_seen, a line a size."""
     rows = tables.evals[tables.evals["n_memorized"].notna() & (tables.evals["n_generated"] > 0)]
     if rows.empty or rows["images_seen"].nunique() < 2:
         return "No figure over training: it takes memorized counts at two or more evaluations."
@@ -51,6 +52,7 @@ def growth(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures
 
 
 def losses(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
+    """Training, seen and hold-out loss against images_seen, a panel a size."""
     rows = tables.evals[tables.evals[list(plots.LOSSES)].notna().any(axis=1)]
     rows = rows[rows["images_seen"].notna()]  # of an audited model the clock may not be known
     if rows.empty:
@@ -95,6 +97,7 @@ def _said_loss(row: Any) -> str:
 
 
 def gallery(tables: Tables, params: Ordered, fits: Fits, level: float) -> Figures:
+    """Samples above their nearest training images, of runs from the most copies to the fewest."""
     rows = last_evaluations(tables.evals)
     rows = rows[[bool(tables.gallery.get(str(run))) for run in rows["run_id"]]]
     if rows.empty:

@@ -78,6 +78,7 @@ def said_share(row: Any, what: str, unit: str) -> str:
 
 
 def said_runs(count: int) -> str:
+    """`1 run`, `8 runs`."""
     return several(count, "run")
 
 

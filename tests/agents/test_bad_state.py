@@ -33,6 +33,7 @@ def test_a_program_that_does_not_exist_ends_the_agent(fleet):
     assert not fleet.runs.exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_of_another_project_is_one_line_a_run(fleet):
     sweep = fleet.register({"epochs": 3}, {"learning_rate": [0.1, 0.2, 0.3, 0.4]})
     said = fleet.agent(sweep).end()

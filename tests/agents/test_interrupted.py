@@ -11,7 +11,7 @@ from scaling.store import RunStore
 from scaling.training.run import train
 from tests.agents.conftest import LONG, Fleet
 
-pytestmark = pytest.mark.agent
+pytestmark = [pytest.mark.agent, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,7 @@ def test_captions_hold_words_and_a_command_without_a_path_of_this_machine(writte
     assert str(tables.parent) not in text
 
 
+@pytest.mark.slow
 def test_list_names_what_can_be_drawn_and_writes_nothing(tables, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([str(tables), "--list", "--bootstrap", "2"]) == 0
@@ -90,6 +91,7 @@ def audited(mixed, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_the_page_and_a_placed_model_is_in_its_data_set_alone(
     mixed, audited, tmp_path, capsys
 ):

@@ -51,6 +51,7 @@ def measured(rows, rng, *, luck=0.3, b_0=-28.5):
     return of_rows(evals.to_dict("records"), strata.to_dict("records"))
 
 
+@pytest.mark.slow
 def test_intervals_hold_what_new_runs_measure():
     """12 studies of 32 runs, 8 new runs each at other sizes, plans, lengths: nine tenths inside, or a little more."""
     inside, closed = {}, []

@@ -173,6 +173,7 @@ def test_one_evaluation_of_one_run_is_reported(make_runs, tmp_path):
 # -- very much ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_leads_to_a_run_leads_to_one_that_is_written_out(make_runs, tmp_path, monkeypatch):
     """Six runs of three sizes, of which four have a part on the page: the points of the others say that theirs is not
     there, no table has a row of theirs, and each cell leads to a run of its own."""

@@ -173,6 +173,7 @@ def test_planned_widths_are_those_of_independent_studies(keep_table):
     keep_table("planning", f"Planned 95 % intervals of b_copies against {studies} studies made apart", rows, "0 to 79")
 
 
+@pytest.mark.slow
 def test_the_command_writes_tables_that_the_other_commands_read(tmp_path, capsys):
     """truth.json knows the onset that analysis.onset finds; the report runs; nothing is said on standard error."""
     assert simulate.main([str(PLANS / "quickstart_plan.yaml"), "--out", str(tmp_path), "--tables-only"]) == 0

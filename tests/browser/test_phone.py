@@ -5,6 +5,7 @@ from selenium.webdriver.common.by import By
 
 from tests.browser.test_report_page import every, into_view, one, points
 
+pytestmark = pytest.mark.slow  # the page's own file holds the width of 360 px in every run of the tests
 WIDE, HIGH = 360, 740
 BEYOND = """
 const [root, width] = arguments;

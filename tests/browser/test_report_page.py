@@ -295,6 +295,7 @@ def test_hostile_words_of_a_run_are_text_in_its_panel(new_browser, tmp_path):
     assert seen.title == "Memorization of diffusion models" and seen.get_log("browser") == []
 
 
+@pytest.mark.slow
 def test_the_cross_of_a_placed_model_leads_to_its_row(new_browser, study, tmp_path):
     audited = load(study[0]).evals.tail(1).assign(run_id="guest", holdout_loss=lambda e: e["holdout_loss"] + 0.1)
     (tmp_path / "audit").mkdir()

@@ -107,6 +107,7 @@ def untold(study: Study, runs: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_a_small_storm_loses_and_doubles_nothing(tmp_path):
     study = write_study(tmp_path / "study", [MLP, {**MLP, "data": {"n_unique": 32}}], seeds=3, bad=False)
     calm = undisturbed_here(study, tmp_path)

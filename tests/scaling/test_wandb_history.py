@@ -50,6 +50,7 @@ def stub():
         yield server
 
 
+@pytest.mark.slow
 def test_the_whole_history_of_every_run_arrives(stub, tmp_path):
     """1,203 evaluations, of which a sample would have 500, half of them exported to parquet; 205 runs, more than a page
     of them; one of another sweep."""

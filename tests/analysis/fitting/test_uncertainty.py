@@ -39,6 +39,7 @@ def covered(studies: int, *, luck: float, runs: bool) -> dict[str, float]:
     return {name: count / studies for name, count in hits.items()}
 
 
+@pytest.mark.slow
 def test_profile_intervals_cover_where_rows_are_independent():
     """60 studies: the standard error of a coverage of .9 is .039."""
     assert all(0.78 <= share <= 0.99 for share in covered(60, luck=0, runs=False).values())
@@ -61,6 +62,7 @@ def test_90_percent_intervals_cover_over_300_studies(keep_table):
     assert wrong["b_p"] < 0.75
 
 
+@pytest.mark.slow
 def test_intervals_by_run_cover_where_the_strata_of_a_run_share_its_luck():
     """8 runs; what varies between runs is covered too, which the profile of independent rows does not (next test)."""
     assert all(share >= 0.78 for share in covered(30, luck=0.7, runs=True).values())

@@ -118,6 +118,7 @@ def brute_force(x: np.ndarray, y: np.ndarray, breaks: int, loss: str, starts: in
     return best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "loss"), [("a valley", "lsq_log"), ("one break", "lsq"), ("a peak", "lsq_log")])
 def test_no_random_search_ends_lower(case, loss):
     x, y = noisy(case, 1)

@@ -126,6 +126,7 @@ def test_a_value_has_one_colour_in_all_figures(study, fits):
     assert copies == [to_rgb(study_scale(study, "copies").color(32))] * 2
 
 
+@pytest.mark.slow
 def test_every_mark_stands_out_from_white(every_figure):
     """The page sets figures upon white in its dark version too (test below): one contrast is enough."""
     for name, figure in every_figure.items():

@@ -262,6 +262,7 @@ def test_generalizer_gives_training_and_held_out_images_the_same(generalizer):
 # ---------------------------------------------------------------- its standard error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("which", "draws"),
     [("copier", 1), ("copier, held-out", 1), ("linear", 1), ("half copier", 1), ("copier, held-out", 3)],

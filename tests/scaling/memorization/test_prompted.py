@@ -85,6 +85,7 @@ def test_the_ceiling_is_that_of_replacement(digits, copier, rounds, attempts, ex
         assert abs(rates(copier, digits[:32], context, rounds, attempts).double().mean() - rate) < 0.06
 
 
+@pytest.mark.slow
 def test_any_of_64_attempts_recovers_nearly_all(digits, copier):
     """K23 (tolerance .05): .91, 1, 1. Its .91 is one set of attempts at 32 images, SE .04; here the mean of 8 sets."""
     short = rates(copier, digits[:32], "1/8", 1, 8 * 64).reshape(8, 64, 32).any(dim=1)

@@ -51,6 +51,7 @@ def test_grey_is_the_same_grey_in_three_channels_and_batches_change_little(digit
     assert not once.requires_grad
 
 
+@pytest.mark.slow
 def test_efficientnet_orders_sets_by_how_real_they_are(digits):
     """128 held-out digits against 128 others, the same with noise, and random pixels: as in the pixels' own space, and
     real against real is 0 within its error."""

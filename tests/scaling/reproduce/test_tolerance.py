@@ -24,6 +24,7 @@ def test_an_equal_run_lies_beyond_as_often_as_stated(n, alpha):
     assert abs(found - alpha) < 3 * sqrt(alpha / sets)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cells", [20, 60])
 @pytest.mark.parametrize("d0", [1.0, 3.0, inf])
 def test_with_the_variances_of_other_cells_it_is_refused_no_more_often(d0, cells):

@@ -59,6 +59,7 @@ def test_both_runs_are_measured_only_at_their_ends():
         assert config.runtime.out == "out" and config.runtime.device == "cpu" and not config.runtime.progress
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_through_the_store_once(tmp_path: Path):
     """Ten steps on the real path: the columns that the rows read are there, and the second look trains nothing."""
     run = Run(configuration(n_unique=64, steps=10, out=tmp_path, device="cpu"))

@@ -112,6 +112,7 @@ def rows(folder: Path) -> list[dict]:
     return found
 
 
+@pytest.mark.slow
 def test_a_killed_worker_and_a_lost_node_change_no_record(sweep, nodes, tmp_path):
     """Oracle: the same cells trained in this process without a disturbance."""
     made, second = sweep(2), nodes.add()
@@ -183,6 +184,7 @@ def test_a_node_that_does_not_see_the_folder_is_refused(sweep, nodes):
     assert re.search(r"\S+ does not see the driver's folder /proc/self/cwd/runs; mount it there at the same path", said)
 
 
+@pytest.mark.slow
 def test_a_ray_of_our_own_ends_with_the_command(sweep):
     """No process, no scratch folder and no word of Ray's is left."""
     made = sweep(2)

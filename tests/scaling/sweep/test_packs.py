@@ -105,5 +105,6 @@ def test_what_could_not_be_measured_is_said_and_asked_again(own_cache):
     assert not list(own_cache.rglob("packing-*.json"))
 
 
+@pytest.mark.slow
 def test_a_failed_measurement_is_none(tmp_path):
     assert packs.measure(config(f"--data.source=folder:{tmp_path}/none")) == {}

@@ -50,6 +50,7 @@ def records(out):
     return made.sort_values(["run_id", "images_seen"]).reset_index(drop=True)
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_in_the_middle_ends_with_the_rows_of_an_undisturbed_one(study):
     process = start(study, "runs")
     said, _ = process.communicate(timeout=120)

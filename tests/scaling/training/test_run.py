@@ -137,12 +137,14 @@ def test_the_full_set_fills_every_column_of_every_table(full):
         assert list(arrays["image_ids"][:12]) == list(images.image_id[:12])
 
 
+@pytest.mark.slow
 def test_the_full_set_costs_no_bit_when_interrupted_before_the_hold_out_minimum_is_forgotten(full, tmp_path):
     """bits_memorized looks back at the weights of the hold-out minimum: after a resume they are measured again."""
     stop_before_the_last_record(tmp_path, *FULL)
     same_run(full, run(tmp_path, *FULL))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [

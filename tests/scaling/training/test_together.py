@@ -85,6 +85,7 @@ def test_records_are_those_of_each_run_alone(tmp_path):
         same_losses(evals(found[0][0]), evals(alone(tmp_path / "alone", ["--seed=5"])), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_one_that_diverges_or_lacks_its_images_leaves_the_others_alone(tmp_path):
     missing = ["--seed=6", f"--data.source=folder:{tmp_path}/none"]
     ends = together(tmp_path / "runs", [KINDS[0], ["--seed=7", "--train.lr=1e12"], missing, KINDS[1]])
@@ -112,6 +113,7 @@ def test_an_error_of_one_in_the_middle_is_its_own(tmp_path, monkeypatch):
     assert [len(evals(folder)) for folder, _ in ends] == [4, 1, 4]
 
 
+@pytest.mark.slow
 def test_a_stopped_pack_goes_on_in_other_company(tmp_path, monkeypatch):
     """SIGTERM in the middle: all have checkpoints. One goes on alone, two together, one of them from an older step."""
     original, raised = Watch.trained, []

@@ -255,6 +255,7 @@ print(max(calls), timed(view.close))
     assert done.stderr.endswith(f"; this run is logged offline; to send it: wandb sync {folder}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("close_seconds", [20, 0.5])
 def test_a_server_that_never_answers_is_left_after_the_limit(tmp_path, close_seconds):
     """wandb.init hangs: the run is offline after INIT_SECONDS, or close gives up before; both end the program."""

@@ -69,7 +69,8 @@ def main_setting(
     most = np.flatnonzero(sizes.to_numpy() == sizes.max())
     spreads = [_spread(rows[label == k], *counts) for k in most]
     chosen = int(most[np.flatnonzero(np.equal(spreads, max(spreads)))[-1]])
-    return rows[label == chosen], f" of the setting {setting_words(keys, sizes.index[chosen])} (one of {len(sizes)})"
+    values = sizes.index[chosen] if len(keys) > 1 else (sizes.index[chosen],)
+    return rows[label == chosen], f" of the setting {setting_words(keys, values)} (one of {len(sizes)})"
 
 
 def setting_words(keys: Sequence[str], values: Sequence[Any]) -> str:

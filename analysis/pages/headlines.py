@@ -19,6 +19,7 @@ VARIABLES = {
     "images_seen": "the images seen",
     "exposures": "the exposures of the image behind an average training draw",
     "n_unique": "the number of unique images",
+    "n_train": "the size of the training set",
 }
 BOUNDARY = {  # question: what its answer says of the whole number; the first that these data answer is told
     "max_copies": "up to {value} copies keep an image's recovery below 1 %",
@@ -109,13 +110,19 @@ def boundary(answers: Sequence[Mapping[str, Any]], level: float) -> str:
     known = {answer["question"]: answer for answer in answers}
     for name, said in BOUNDARY.items():
         answer = known.get(name)
-        if answer is not None and answer["answerable"]:
+        if answer is not None and answer["answerable"] and not beyond_telling(answer):
             value = words.safe_whole(answer["value"], at_most=name.startswith("max"))
             outside = " This lies outside the data." if answer["extrapolated"] else ""
             ends = f" ({100 * level:g} % interval of the limit: {words.limits(answer['lo'], answer['hi'])})"
             sure = "" if answer["lo"] is answer["hi"] is None else ends
             return f"By the fitted surface {said.format(value=value)}{place(answer)}{sure}.{outside}"
     return "Where memorization vanishes cannot be told from these runs; the reasons stand under “Questions”."
+
+
+def beyond_telling(answer: Mapping[str, Any]) -> bool:
+    """A limit outside the data whose careful end is open: a law drawn out, and nothing to act upon."""
+    careful = answer["hi"] if answer["question"].startswith("min") else answer["lo"]
+    return bool(answer["extrapolated"]) and careful is None
 
 
 def place(answer: Mapping[str, Any]) -> str:

@@ -9,8 +9,8 @@ from analysis.ask import asked
 from analysis.onset import onsets
 from analysis.onsets.crossing import Status
 from analysis.pages import page, words
-from analysis.pages.headlines import place
-from analysis.questions.comparable import replicates
+from analysis.pages.headlines import beyond_telling, place
+from analysis.questions.comparable import SETTING, replicates, with_rate_rule
 from analysis.questions.wasted import Ladder, differences_se, ladder
 from analysis.summary import holdout_minima, main_setting
 from analysis.table import Tables
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MOST_PLACED = 3  # sizes, and models of one size, that are named
-SETTING = ("family", "design", "n_unique", "n_train", "conditioning")
 
 
 def recommendations(
@@ -63,6 +62,11 @@ def _limit(answer: Mapping[str, Any] | None, bound: str, unit: str, careful: str
         reason = f": {told.split('; ')[0]}" if told else ""  # all of it stands in the table of questions
         return f"To keep memorization below 1 % by {unit}: cannot tell{reason}."
     at_most = careful == "lo"
+    if beyond_telling(answer):
+        return (
+            f"To keep memorization below 1 % by {unit}: cannot tell; the law's limit lies outside these data, its "
+            f"careful end open ({words.limits(answer['lo'], answer['hi'])})."
+        )
     end = answer[careful]
     safe = words.safe_whole(end, at_most=at_most) if end is not None and end >= 1 else None
     outside = "; this lies outside the data" if answer["extrapolated"] else ""
@@ -78,7 +82,10 @@ def which_size(evals: "DataFrame") -> tuple[str, "DataFrame"]:
     lowest = holdout_minima(evals)
     if lowest.empty or lowest["params"].nunique() < 2:
         return "For the best hold-out loss: cannot tell, it takes hold-out losses of two or more sizes.", evals.iloc[:0]
-    lowest, setting = main_setting(lowest, SETTING)
+    lowest = with_rate_rule(lowest)
+    lowest, setting = main_setting(
+        lowest, [name for name in SETTING if lowest[name].nunique(dropna=False) > 1] or SETTING
+    )
     columns = {"loss": "holdout_loss", "loss_se": "holdout_loss_se", "hits": "n_memorized", "trials": "n_generated"}
     try:
         sizes = ladder(

@@ -40,10 +40,14 @@ def rows_at(evals: "DataFrame", at: Mapping[str, float]) -> "DataFrame":
     return evals
 
 
+def with_rate_rule(evals: "DataFrame") -> "DataFrame":
+    """`evals` whose lr is the rule of the rate, since the rate differs with the width; None without a configuration."""
+    return evals.assign(lr=width_rule(evals).where(evals["config"].notna(), None))
+
+
 def settings(evals: "DataFrame") -> tuple[Array, list[str]]:
     """A number for the setting of each row [n], and for each number in words what tells the settings apart."""
-    # The rule of the rate, not the rate: that differs with the width. Without a configuration it cannot be told.
-    evals = evals.assign(lr=width_rule(evals).where(evals["config"].notna(), None))
+    evals = with_rate_rule(evals)
     label = evals.groupby(list(SETTING), dropna=False).ngroup().to_numpy()
     first = evals[list(SETTING)].iloc[np.unique(label, return_index=True)[1]]
     varying = [name for name in SETTING if first[name].nunique(dropna=False) > 1]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas
 import pytest
 
+from analysis.pages.headlines import boundary
 from analysis.pages.recommendation import for_placed, recommendations, when_to_stop, which_size
 from analysis.table import validated
 from tests.analysis.asked_study import study
@@ -52,6 +53,25 @@ def test_the_smallest_size_as_good_as_the_best_is_chosen(floors, size):
     assert ("larger ones may be better" in said) == (size.startswith("64"))
 
 
+def test_runs_at_another_rate_are_another_setting():
+    """The same sizes, seeds and images at half the rate, worse by .1: neither pooled nor a reason to say nothing."""
+    rows = evals((0.5, 0.45, 0.42, 0.4)).assign(lr=5e-3, width=16)
+    half = rows.assign(run_id=rows["run_id"] + "-half", holdout_loss=rows["holdout_loss"] + 0.1, lr=2.5e-3)
+    both = pandas.concat([rows, half[half["seed"] < 2]], ignore_index=True)
+    both["config"] = [f'{{"train": {{"lr": {rate}, "lr_width_exponent": 0}}}}' for rate in both["lr"]]
+    said, _ = which_size(both)
+    assert said.startswith("For the best hold-out loss: 64\u202f000 parameters (0.4 at its lowest point")
+    assert "one of 2" in said
+
+
+def test_a_limit_far_outside_with_one_end_is_no_advice():
+    """A law drawn out: `at most 16 parameters (no limit to 145 000)` helps nobody."""
+    open_ended = answer("max_params", value=16.2, hi=145_000.0, extrapolated=True)
+    said = dict(recommendations(evals((0.5, 0.45, 0.42, 0.4)), [open_ended], 0.95, RNG))["Which size?"]
+    assert "cannot tell; the law's limit lies outside these data" in said and "16 parameters" not in said
+    assert boundary([open_ended], 0.95).startswith("Where memorization vanishes cannot be told")
+
+
 def test_luck_shared_by_the_sizes_of_a_seed_does_not_hide_a_difference():
     """Each seed has a luck of .05 on all its sizes: within a seed the sizes differ by .02, which pairing tells."""
     rows = evals((0.5, 0.45, 0.42, 0.4))
@@ -84,7 +104,7 @@ def test_the_careful_end_of_each_limit_is_advised():
     copies, images, size, _ = (said for _, said in recommendations(evals((0.4,) * 4), known, 0.95, RNG))
     assert "at most 4 copies of an image (the limit: 2.5 to 7); at most 2 to be on the safe side" in copies
     assert "at least 500 unique images (the limit: 300 to 900); at least 900 to be on the safe side" in images
-    assert "no safe value within these data; this lies outside the data" in size
+    assert "by parameters: cannot tell; the law's limit lies outside these data, its careful end open" in size
 
 
 def test_what_cannot_be_told_says_why():

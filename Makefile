@@ -35,9 +35,10 @@ types: setup
 	$(BIN)/python -m mypy
 
 # With CI=true nothing that needs a browser may be skipped.
-# Files in their own order: xdist would else begin with those of most tests, and end on one process with the longest.
+# Three processes on two cores, since tests of agents and servers wait; files in their own order: xdist would else begin
+# with those of most tests, and end on one process with the longest.
 test: lint $(if $(filter true,$(CI)),setup-browser)
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

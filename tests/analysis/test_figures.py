@@ -72,6 +72,7 @@ def mixed(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_no_figure_pools_two_data_sets(mixed, tmp_path):
     """Every figure has the name of its data set before its own, as on the page; no size of the other stands in it."""
     only = [f"{part}{name}" for part in ("cifar10-0-", "digits-1-") for name in (*ONLY, "losses")]

@@ -115,6 +115,7 @@ def test_the_same_runs_give_the_same_bytes(runs_folder, written, tmp_path):
     assert (tmp_path / "report.html").read_bytes() == (written / "report.html").read_bytes()
 
 
+@pytest.mark.slow
 def test_one_run_is_reported_without_a_curve(make_runs, tmp_path, capsys):
     runs = make_runs(seeds=1, levels=(8,), widths=(40489,))
     assert main([str(runs), "--out", str(tmp_path / "out")]) == 0

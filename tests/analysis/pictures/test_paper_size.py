@@ -36,7 +36,7 @@ def _within(axes: Axes, axis, tick) -> bool:
     return low <= tick.get_loc() <= high
 
 
-@pytest.fixture(scope="module", params=[3.35, pytest.param(6.9, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[3.35, 6.9])
 def resized(request, figure_of) -> tuple[float, dict[str, Figure]]:
     made = {name: figure_of(name).figure for name in FIGURES}
     for figure in made.values():
@@ -45,6 +45,7 @@ def resized(request, figure_of) -> tuple[float, dict[str, Figure]]:
     return request.param, made
 
 
+@pytest.mark.slow
 def test_text_is_readable_inside_the_picture_and_apart(resized):
     width, figures = resized
     for name, figure in figures.items():
@@ -60,6 +61,7 @@ def test_text_is_readable_inside_the_picture_and_apart(resized):
                 assert apart, (name, text.get_text(), other.get_text())
 
 
+@pytest.mark.slow
 def test_a_legend_lies_upon_no_panel(resized):
     for name, figure in resized[1].items():
         legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]

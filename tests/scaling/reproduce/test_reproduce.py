@@ -19,6 +19,8 @@ SEEDS = 4
 FLAGS = ("--train.images=256", "--data.draw=0")
 KEPT = ("run_id", "cell_id", "seed", "config", "train_id")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def handlers():

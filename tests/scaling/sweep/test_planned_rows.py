@@ -37,6 +37,7 @@ def sweep(tmp_path, monkeypatch):
     return path
 
 
+@pytest.mark.slow
 def test_rows_are_those_that_the_run_records(sweep, tmp_path, capsys):
     """Every column against the strata and the evals row of the run itself; 100 images of batches of 8 end at 104."""
     out, rows = tmp_path / "runs", tmp_path / "rows.csv"

@@ -55,6 +55,7 @@ def counted(measures: list[str], *, n_unique: int = 24, holdout: int = 120, fold
 EXACT = [["loss", "ideal"], ["ideal"], ["membership"], ["neighbors"], ["prompts"], ["keys"], ["density", "loss"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measures", EXACT)
 @pytest.mark.parametrize("folded", [False, True])
 def test_counts_are_exact_where_the_path_is_known(measures, folded):

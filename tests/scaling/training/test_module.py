@@ -144,6 +144,7 @@ def test_a_nonfinite_loss_is_remembered_with_its_step():
     assert made.members[0].sums[2:].tolist() == [0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_loss_falls(optimizer):
     made = fit(module(total_steps=300, lr=1e-2, warmup_images=0, optimizer=optimizer))

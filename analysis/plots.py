@@ -67,10 +67,17 @@ class Ordered:
         self.name, self.values = name, sorted({float(v) for v in values if v > 0})
         low, high = (self.values[0], self.values[-1]) if self.values else (1.0, 2.0)
         self._norm = LogNorm(low, high if high > low else 2 * low)
+        # In a legend 159,697 and 160,337 must not both be "160 k".
+        apart = (d for d in range(3, 10) if len({count_label(v, d) for v in self.values}) == len(self.values))
+        self._digits = next(apart, 9)
 
     def color(self, value: float) -> tuple[float, float, float, float]:
         """RGBA of a value above 0, by its place on the log scale of all values."""
         return colormaps["magma"](DARKEST + (PALEST - DARKEST) * float(self._norm(value)))
+
+    def label(self, value: float) -> str:
+        """A short number, in as many digits as tell all of `values` apart."""
+        return count_label(value, self._digits)
 
     def marker(self, value: float) -> str:
         """The marker of one of `values`, by its rank; raises ValueError on any other."""
@@ -149,7 +156,7 @@ def plot_rates(
         axes.errorbar(
             part[x] * aside, part["rate"], yerr=arms, fmt=line.marker(value), linestyle=joined,
             linewidth=1, capsize=2, elinewidth=0.9, markersize=5, color=color, markeredgecolor="white",
-            markeredgewidth=0.5, zorder=3, label=count_label(value),
+            markeredgewidth=0.5, zorder=3, label=line.label(value),
         )  # fmt: skip
         if curve is not None and grid is not None:
             axes.plot(grid, curve(grid, value), color=color, linewidth=1.2, zorder=1)
@@ -267,7 +274,7 @@ def plot_growth(rates: "DataFrame", line: Ordered, *, ylabel: str) -> Figure:
             marker=line.marker(value),
             markersize=4,
             linewidth=1.2,
-            label=count_label(value),
+            label=line.label(value),
         )
         axes.fill_between(part["images_seen"], part["lo"], part["hi"], color=color, alpha=0.18, linewidth=0)
     _clock(axes, rates["images_seen"])

@@ -21,11 +21,11 @@ def whole(value: float) -> str:
     return f"{value:,.0f}".replace(",", GAP) if np.isfinite(value) else "–"
 
 
-def count_label(value: float) -> str:
+def count_label(value: float, digits: int = 3) -> str:
     """A short number for a figure, where room is scarce: 12 -> 12, 40489 -> 40.5 k, 1423729 -> 1.42 M."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if value >= size:
-            return f"{value / size:.3g}{unit}"
+            return f"{value / size:.{digits}g}{unit}"
     return f"{value:g}"
 
 

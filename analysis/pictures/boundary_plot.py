@@ -11,7 +11,6 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from analysis.plots import BLACK, GREEN, ORANGE, Ordered
-from analysis.words import count_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -115,7 +114,7 @@ def _points(axes: Axes, part: "DataFrame", line: Ordered, value: float, few: boo
     axes.errorbar(near["x"], near["y"], xerr=arms[0], yerr=arms[1], fmt="none", ecolor=color, elinewidth=0.7, zorder=2)
     shade = [(*color[:3], PALEST + (1 - PALEST) * sure) for sure in part["_sure"]]
     axes.scatter(part["x"], part["y"], marker=marker, s=size, c=shade, edgecolors=[color], linewidths=0.7, zorder=3,
-                 label=count_label(value))  # fmt: skip
+                 label=line.label(value))  # fmt: skip
     axes.scatter(near["x"], near["y"], marker="o", s=4 * size, facecolors="none", edgecolors=GREEN, zorder=3,
                  linewidths=[ring_width(sure) for sure in near["_sure"]])  # fmt: skip
 
@@ -128,7 +127,7 @@ def _ring(share: float, label: str) -> Line2D:
 def _legends(figure: Figure, axes: Axes, handles: Sequence[Line2D], line: Ordered) -> None:
     """Sizes beside the axes, what the signs mean below."""
     shown = [Line2D([], [], color=line.color(v), marker=line.marker(v), linestyle="none", markersize=5,
-                    label=count_label(v)) for v in line.values]  # fmt: skip
+                    label=line.label(v)) for v in line.values]  # fmt: skip
     axes.legend(handles=shown, title={"params": "parameters"}.get(line.name, line.name), fontsize=7.5,
                 title_fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)

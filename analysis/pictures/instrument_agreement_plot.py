@@ -8,7 +8,6 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from analysis.plots import BLACK, GREY, Ordered
-from analysis.words import count_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -64,7 +63,7 @@ def plot_beside_null(readings: "DataFrame", line: Ordered, names: Sequence[str],
         color = line.color(value)
         axes.hlines(part["y"], part["lo"], part["hi"], color=color, linewidth=0.8)
         axes.plot(part["rate"], part["y"], line.marker(value), color=color, markersize=3.8, markeredgecolor="white",
-                  markeredgewidth=0.3, label=count_label(value))  # fmt: skip
+                  markeredgewidth=0.3, label=line.label(value))  # fmt: skip
     signs = []
     for column, marker, size in (("null", "|", 5), ("ceiling", ">", 3.5)):
         known = readings[readings[column].notna()]

@@ -50,7 +50,7 @@ def plot_noise_levels(levels: "DataFrame", line: Ordered, z: float) -> Figure:
                 for _, run in part.sort_values("sigma").groupby("run_id"):
                     axes.plot(run["sigma"], run[name], color=color, linewidth=0.6, alpha=0.4, zorder=1)
             mean = noise_means(part, name, error, z)
-            (drawn[count_label(value)],) = axes.plot(
+            (drawn[line.label(value)],) = axes.plot(
                 mean["sigma"], mean["value"], color=color, marker=marker, markersize=3.5, linewidth=1.2
             )
             if error:
@@ -115,9 +115,7 @@ def plot_budget(curves: "DataFrame", line: Ordered) -> Figure:
             fmt=line.marker(value), color=color, markersize=4.5, fillstyle="none" if end.chao1_flagged else "full",
             capsize=2, elinewidth=0.9, zorder=3,
         )  # fmt: skip
-        drawn[count_label(value)] = Line2D(
-            [], [], color=color, marker=line.marker(value), markersize=4.5, linewidth=1.3
-        )
+        drawn[line.label(value)] = Line2D([], [], color=color, marker=line.marker(value), markersize=4.5, linewidth=1.3)
     axes.set(
         xscale="log", xlabel="samples drawn (log scale)", ylabel="training images found (share of unique)",
         ylim=(-0.03 * top, 1.05 * top),
@@ -185,9 +183,9 @@ def plot_prompted(rates: "DataFrame", ends: "DataFrame", line: Ordered, *, ylabe
         for k, (value, own) in enumerate(part.sort_values("copies").groupby(line.name)):
             aside = prompted_aside(k, part[line.name].nunique())
             arms = [np.maximum(own["rate"] - own["lo"], 0), np.maximum(own["hi"] - own["rate"], 0)]
-            drawn[count_label(value)] = axes.errorbar(
+            drawn[line.label(value)] = axes.errorbar(
                 own["copies"] * aside, own["rate"], yerr=arms, fmt=line.marker(value), linestyle="-", linewidth=1,
-                capsize=2, elinewidth=0.9, markersize=4.5, color=line.color(value), label=count_label(value),
+                capsize=2, elinewidth=0.9, markersize=4.5, color=line.color(value), label=line.label(value),
             )  # fmt: skip
         limit = ends[ends["context"] == context].sort_values("copies")
         for value, own in limit.groupby(line.name) if line.name in limit else [(None, limit)]:

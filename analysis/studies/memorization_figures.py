@@ -11,7 +11,6 @@ from analysis.plots import GREY, Ordered, ReportFigure
 from analysis.registered import observed
 from analysis.studies.rate_law import rate_law, value_of
 from analysis.table import Tables
-from analysis.words import count_label
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -43,7 +42,7 @@ def collapsed(strata: "DataFrame") -> ReportFigure:
         hits, trials = part["n_basin_recovered"].sum(), part["n_ideal_basin_recovered"].sum()
         centre = np.exp(part["index"].mean())
         axes.plot(centre, hits / trials, order.marker(size), color=order.color(size), markersize=4.5,
-                  linestyle="none", label=count_label(size))  # fmt: skip
+                  linestyle="none", label=order.label(size))  # fmt: skip
         rows.append(pandas.DataFrame({"params": size, "index": centre, "rate": hits / trials, "strata": part.size()}))
     line = np.geomspace(index.min(), index.max(), 200)
     fixed = constant + b["params_per_unique"] * np.log(100) + b["time"] * np.log(1e5)
@@ -80,7 +79,7 @@ def predicted_against_measured(prediction: "DataFrame", tables: Tables) -> Repor
         axes.set(title=title, xlabel="measured", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
         axes.title.set_fontsize(9)
     left.set_ylabel("predicted before training (90 % interval)")
-    marks = [Line2D([], [], marker=order.marker(v), color=order.color(v), linestyle="none", label=count_label(v))
+    marks = [Line2D([], [], marker=order.marker(v), color=order.color(v), linestyle="none", label=order.label(v))
              for v in order.values]  # fmt: skip
     right.legend(handles=marks, title="parameters", fontsize=8, title_fontsize=8, frameon=False, loc="lower right")
     caption = (

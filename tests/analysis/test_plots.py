@@ -92,3 +92,10 @@ def test_labels_keep_their_distance_in_logarithms():
     """Of 1, 2, 3, 10, 100 the span is ln 100; a fifth of it is ln 2.51."""
     assert ticks_apart([100, 10, 3, 2, 1, 1], 0.2) == [1, 3, 10, 100]
     assert ticks_apart([1, 10, 90, 100], 0.2) == [1, 10, 100] and ticks_apart([5, 5], 0.2) == [5]
+
+
+def test_values_that_round_alike_have_labels_of_their_own():
+    """A U-Net and the same with labels: both 160 k, and in a legend one would have taken the other's place."""
+    sizes = Ordered([40_489, 159_697, 160_337], "params")
+    assert [sizes.label(value) for value in sizes.values] == ["40.49 k", "159.7 k", "160.3 k"]
+    assert Ordered([40_489, 159_697], "params").label(40_489) == "40.5 k"

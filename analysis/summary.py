@@ -55,19 +55,19 @@ def pooled_rates(
 
 
 def main_setting(
-    rows: "DataFrame", keys: Sequence[str] = SETTING, counts: tuple[str, str] = ("n_memorized", "n_generated")
+    rows: "DataFrame", keys: Sequence[str] = SETTING, counts: tuple[str, str] | None = ("n_memorized", "n_generated")
 ) -> tuple["DataFrame", str]:
     """The rows of the setting with most of them, and in words which it is where there are others.
 
     Of settings with equally many rows the one that tells most of the response: whose rate, hits over trials named by
-    `counts`, has the largest standard deviation over its cells; where no rate tells, the largest training set.
+    `counts`, has the largest standard deviation over its cells; where no rate tells (None), the largest training set.
     """
     groups = rows.groupby(list(keys), dropna=False)
     if groups.ngroups < 2:
         return rows, ""
     sizes, label = groups.size(), groups.ngroup()
     most = np.flatnonzero(sizes.to_numpy() == sizes.max())
-    spreads = [_spread(rows[label == k], *counts) for k in most]
+    spreads = [_spread(rows[label == k], *counts) if counts else 0.0 for k in most]
     chosen = int(most[np.flatnonzero(np.equal(spreads, max(spreads)))[-1]])
     values = sizes.index[chosen] if len(keys) > 1 else (sizes.index[chosen],)
     return rows[label == chosen], f" of the setting {setting_words(keys, values)} (one of {len(sizes)})"

@@ -83,9 +83,9 @@ def which_size(evals: "DataFrame") -> tuple[str, "DataFrame"]:
     if lowest.empty or lowest["params"].nunique() < 2:
         return "For the best hold-out loss: cannot tell, it takes hold-out losses of two or more sizes.", evals.iloc[:0]
     lowest = with_rate_rule(lowest)
-    lowest, setting = main_setting(
-        lowest, [name for name in SETTING if lowest[name].nunique(dropna=False) > 1] or SETTING
-    )
+    varying = [name for name in SETTING if lowest[name].nunique(dropna=False) > 1]
+    # Of settings with as many runs the largest training set: who trains on images of his own trains on all of them.
+    lowest, setting = main_setting(lowest, varying or SETTING, counts=None)
     columns = {"loss": "holdout_loss", "loss_se": "holdout_loss_se", "hits": "n_memorized", "trials": "n_generated"}
     try:
         sizes = ladder(

@@ -64,6 +64,15 @@ def test_runs_at_another_rate_are_another_setting():
     assert "one of 2" in said
 
 
+def test_of_two_training_sets_the_larger_one_is_advised_on():
+    """Who trains on images of his own trains on all of them, though the smaller set memorizes more."""
+    small = evals((0.4, 0.5, 0.6, 0.7), memorized=lambda size, t: min(99, size // 1_000))
+    large = evals((0.5, 0.45, 0.42, 0.4)).assign(n_unique=256, n_train=256)
+    both = pandas.concat([small, large.assign(run_id=large["run_id"] + "-large")], ignore_index=True)
+    said, rows = which_size(both)
+    assert said.startswith("For the best hold-out loss: 64\u202f000") and set(rows["n_unique"]) == {256}
+
+
 def test_a_limit_far_outside_with_one_end_is_no_advice():
     """A law drawn out: `at most 16 parameters (no limit to 145 000)` helps nobody."""
     open_ended = answer("max_params", value=16.2, hi=145_000.0, extrapolated=True)

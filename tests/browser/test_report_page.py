@@ -331,6 +331,7 @@ def test_five_hundred_runs_are_a_small_page_that_opens_at_once(new_browser, many
     assert seconds < 3, seconds
 
 
+@pytest.mark.slow
 def test_a_live_page_loads_itself_again_but_not_under_a_reader(new_browser, study, tmp_path):
     text = (study[1] / "report.html").read_text().replace("<body>", '<body data-refresh="1">', 1)
     (tmp_path / "live.html").write_text(text)

@@ -68,6 +68,7 @@ def test_intervals_by_run_cover_where_the_strata_of_a_run_share_its_luck():
     assert all(share >= 0.78 for share in covered(30, luck=0.7, runs=True).values())
 
 
+@pytest.mark.slow
 def test_rows_taken_for_independent_would_not_cover():
     """The oracle of the test above: with shared luck the profile's interval of b_p is far too short."""
     assert covered(30, luck=0.7, runs=False)["b_p"] < 0.75
@@ -118,6 +119,7 @@ def test_prediction_intervals_of_a_line_are_students():
     assert found.extrapolated.tolist() == [False, True]
 
 
+@pytest.mark.slow
 def test_predictions_of_new_runs_cover_their_counts():
     """Cells nobody trained: 90 % intervals for 32 samples of a new run, over 30 studies."""
     inside = 0

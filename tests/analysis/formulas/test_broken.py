@@ -60,6 +60,7 @@ def test_the_order_of_breaks_changes_labels_but_no_curve():
     np.testing.assert_allclose(TWO.predict(x, theta), TWO.predict(x, ordered), rtol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", TRUTH)
 @pytest.mark.parametrize("loss", ["lsq", "lsq_log"])
 def test_exact_data_give_the_parameters_back(case, loss):

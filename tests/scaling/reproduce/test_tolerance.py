@@ -15,6 +15,7 @@ def beyond(replicates, again, alpha: float, known=NOTHING) -> float:
     return float(np.mean(np.abs(again - replicates[:, 0]) > np.array(s) * tolerance(1.0, degrees[0], alpha)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 4, 10])
 @pytest.mark.parametrize("alpha", [0.05, 0.005])
 def test_an_equal_run_lies_beyond_as_often_as_stated(n, alpha):

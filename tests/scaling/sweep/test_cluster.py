@@ -175,6 +175,7 @@ def test_a_signal_a_late_node_other_code_and_a_local_sweep_beside(sweep, nodes, 
     assert made.trained() == sorted([*range(8), 0, 1])
 
 
+@pytest.mark.slow
 def test_a_node_that_does_not_see_the_folder_is_refused(sweep, nodes):
     """/proc/self/cwd names another folder in every process: the driver's is not what the node finds there."""
     made = sweep(2)

@@ -369,6 +369,7 @@ def test_train_loss_between_evaluations_is_that_of_all_its_batches(undisturbed, 
     assert coarse[-1]["train_loss"] == pytest.approx(pieces / 2048, rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [

@@ -76,7 +76,6 @@ def _matched(answer: Answer) -> dict[str, str]:
         "matched_settings": count(len(rows)),
         "matched_above": count(len(above)),
         "matched_of_above": interval(mean.value, mean.lo, mean.hi),
-        "matched_most": share(max(max(row["rate_smaller"], row["rate_larger"]) for row in rows)),
     }
 
 

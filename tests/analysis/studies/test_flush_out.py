@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
+import pandas
 import pytest
 
 from analysis.questions.interventions import changes, flat, single_changes
-from analysis.studies.flush_out import named
+from analysis.studies.flush_out import Change, named
 from scaling.identity import canonical
 from scaling.sweep.grid import expand
 
@@ -41,3 +42,12 @@ def test_a_change_of_several_keys_is_called_by_the_one_that_matters(change, name
 def test_a_change_without_a_name_is_refused():
     with pytest.raises(ValueError, match=r"train.lr: 1 -> 2: no name for it"):
         named("train.lr: 1 -> 2")
+
+
+def test_a_share_is_as_uncertain_as_its_runs_differ():
+    """1, 18 and 62 % of 256 samples: samples alone would say 24 to 30 %. Of equal runs the samples are what is left."""
+    runs = pandas.DataFrame({"n_memorized": [3, 46, 160], "n_generated": 256})
+    mean, ends = Change("early", {}, runs).memorized.split(" % (")
+    lo, hi = map(float, ends.strip(")").split(" to "))
+    assert mean == "27" and lo == 0 and hi == 100  # Student's interval of three is wider than a share can be
+    assert Change("equal", {}, runs.assign(n_memorized=64)).memorized == "25 % (22 to 28)"

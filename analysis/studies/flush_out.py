@@ -6,15 +6,12 @@ from pathlib import Path
 from re import sub
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from analysis.ask import question
 from analysis.placed_models import placed_models
 from analysis.questions.answer import Answer
-from analysis.questions.comparable import Mean, clustered_mean
 from analysis.questions.interventions import EARLY_STOP
-from analysis.rates import wilson
 from analysis.studies.flush_out_figures import moves
+from analysis.studies.over_runs import DRAWS, LEVEL, SEED, share_of_runs
 from analysis.studies.quoted import count, interval, number, share, table
 from analysis.studies.study import Study
 from analysis.summary import holdout_minima, last_evaluations
@@ -25,8 +22,6 @@ if TYPE_CHECKING:
 
     from analysis.plots import ReportFigure
 
-Array = np.ndarray
-SEED, DRAWS, LEVEL = 0, 1000, 0.95
 REFERENCE = "reference"
 BOUNDARY = "memorization"  # the study on whose boundary the moves are placed
 # What a reader calls a change, by the keys of the configuration that it changes (and the value where one key has two).
@@ -61,14 +56,8 @@ class Change:
 
     @property
     def memorized(self) -> str:
-        """The share of copies among the samples, mean of its runs; the wider of the intervals over runs and samples.
-
-        Three runs with 1, 18 and 62 % are not known to three points, however many samples each has drawn.
-        """
-        hits, trials = self.evals["n_memorized"], self.evals["n_generated"]
-        mean, drawn = mean_of_runs((hits / trials).to_numpy(float)), wilson(hits.sum(), trials.sum(), LEVEL)
-        lo, hi = np.fmin(mean.lo, drawn.lo), np.fmax(mean.hi, drawn.hi)  # equal runs, or one, say nothing of runs
-        return share(mean.value, max(float(lo), 0.0), min(float(hi), 1.0))
+        """The share of copies among the samples: mean of its runs, with the wider interval."""
+        return share(*share_of_runs(self.evals["n_memorized"], self.evals["n_generated"]))
 
     def effect(self, name: str) -> str:
         """`value (lo to hi)` of one effect of the row."""
@@ -95,11 +84,6 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
         made |= {f"{key}_memorized": one.memorized, f"{key}_chance": ", ".join(chance[one.name])}
         made |= {f"{key}_{name}": one.effect(name) for name in effects if one.row}
     return made
-
-
-def mean_of_runs(values: Array) -> Mean:
-    """Mean of a value a run [r], each a draw of images of its own, with its interval over runs."""
-    return clustered_mean(values, np.arange(len(values)), level=LEVEL, draws=DRAWS, seed=SEED)
 
 
 def _answer(tables: Tables) -> Answer:

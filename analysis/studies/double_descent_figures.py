@@ -1,0 +1,100 @@
+"""Study 2 in two pictures: both losses over sizes with the peak, and copies, KID and early stopping across it."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from analysis.pictures.descent_plot import SHOWN, DescentPanel, plot_descents
+from analysis.plots import ReportFigure, ticks_apart
+from analysis.words import count_label
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+WEIGHTS = "params_no_time"
+XLABEL = "weights (log scale)"
+COLORS = ("#0072B2", "#D55E00", "#CC79A7", "#009E73")
+MARKERS = ("o", "s", "^", "D")
+
+
+def curves(
+    settings: Mapping[str, "DataFrame"], found: Mapping[str, tuple[Mapping[str, Any], float | None]]
+) -> ReportFigure:
+    """A panel a setting: training and hold-out loss over sizes, the peak with its interval, the predicted threshold."""
+    import pandas
+
+    panels, data = [], []
+    for name, rows in settings.items():
+        verdict, predicted = found[name]
+        losses = pandas.concat([_means(rows, loss).assign(loss=loss) for loss in SHOWN], ignore_index=True)
+        data.append(losses.assign(setting=name))
+        ends = tuple(verdict[end] for end in ("peak_x", "peak_lo", "peak_hi"))
+        peak = None if None in ends else ends
+        panels.append(DescentPanel(name, XLABEL, losses, peak, predicted))
+    figure = plot_descents(panels)
+    runs = sum(len(rows) for rows in settings.values())
+    caption = (
+        f"Training and hold-out loss at the end over the models' sizes. Bars: standard error of the runs' mean. "
+        f"Triangle: the peak with its 95 % interval. Dotted: images x draws x 64, where the peak was predicted. "
+        f"n = {runs} runs."
+    )
+    held = {
+        name: one[one["loss"] == "holdout_loss"].set_index("x")["mean"]
+        for name, one in zip(settings, data, strict=True)
+    }
+    said = "; ".join(f"{name}: hold-out loss highest at {count_label(one.idxmax())}" for name, one in held.items())
+    return ReportFigure("curves", "descent", figure, caption, f"{said} weights.", True, pandas.concat(data))
+
+
+def across(
+    settings: Mapping[str, "DataFrame"], minima: Mapping[str, "DataFrame"], predicted: Mapping[str, float | None]
+) -> ReportFigure:
+    """Hold-out loss at the end and at each run's minimum, copies among samples and KID, over size / predicted peak."""
+    import pandas
+
+    figure = Figure(figsize=(9.6, 2.9), layout="constrained")
+    panels = figure.subplots(1, 3)
+    data = []
+    for place, (name, rows) in enumerate(settings.items()):
+        sign = {"color": COLORS[place % len(COLORS)], "marker": MARKERS[place % len(MARKERS)], "markersize": 4}
+        rows = rows.assign(copies=rows["n_memorized"] / rows["n_generated"])
+        for axes, column in zip(panels, ("holdout_loss", "copies", "kid"), strict=True):
+            means = _means(rows, column)
+            axes.errorbar(means["x"], means["mean"], yerr=means["se"].fillna(0), **sign, linewidth=1.2, capsize=2,
+                          label=name)  # fmt: skip
+            data.append(means.assign(setting=name, column=column))
+        least = _means(minima[name], "holdout_loss")
+        panels[0].plot(least["x"], least["mean"], color=sign["color"], linestyle="--", linewidth=1)
+        data.append(least.assign(setting=name, column="holdout_loss at the hold-out minimum"))
+        if predicted[name] is not None:
+            for axes in panels:
+                axes.axvline(predicted[name], color=sign["color"], linestyle=":", linewidth=1, zorder=0)
+    for axes, label in zip(panels, ("hold-out loss", "copies among samples", "KID"), strict=True):
+        axes.set(xscale="log", xlabel=XLABEL, ylabel=label)
+        axes.spines[["top", "right"]].set_visible(False)
+        shown = ticks_apart(data[0]["x"], 0.16)
+        axes.set_xticks(shown, [count_label(tick) for tick in shown])
+        axes.xaxis.set_minor_locator(NullLocator())
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8, frameon=False
+    )
+    caption = (
+        "What happens across the peak: hold-out loss at the end (solid) and at each run's hold-out minimum (dashed), "
+        "copies among the samples at the end, and their KID. Bars: standard error over runs; dotted: predicted peaks."
+    )
+    table = pandas.concat(data, ignore_index=True)
+    highest = table[table["column"] == "copies"]["mean"].max()
+    alt = f"Hold-out loss, copies (at most {100 * highest:.0f} %) and KID over sizes for {len(settings)} settings."
+    return ReportFigure("across", "descent", figure, caption, alt, True, table)
+
+
+def _means(rows: "DataFrame", column: str) -> "DataFrame":
+    """Columns x, mean, se (NaN of one run), n: a row a size."""
+    import pandas
+
+    grouped = rows[rows[column].notna()].groupby(WEIGHTS)[column]
+    found = {"mean": grouped.mean(), "se": grouped.std(ddof=1) / np.sqrt(grouped.size()), "n": grouped.size()}
+    return pandas.DataFrame(found).rename_axis("x").reset_index()

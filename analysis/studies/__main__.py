@@ -19,9 +19,9 @@ PAGES = ("README.md", "docs/*.md", "results/*.md", "results/*/README.md")
 
 def known() -> dict[str, Study]:
     """Every study that has a file of its own here, by name."""
-    from analysis.studies import confound, counterfactual, double_descent, flush_out, memorization, prompted
+    from analysis.studies import confound, context, counterfactual, double_descent, flush_out, memorization, prompted
 
-    found = (memorization, double_descent, counterfactual, flush_out, confound, prompted)
+    found = (memorization, double_descent, counterfactual, flush_out, confound, prompted, context)
     return {one.STUDY.name: one.STUDY for one in found}
 
 

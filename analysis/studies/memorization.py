@@ -18,6 +18,7 @@ from analysis.registered import outcome
 from analysis.studies.memorization_figures import collapsed, predicted_against_measured
 from analysis.studies.quoted import count, interval, number, share
 from analysis.studies.rate_law import rate_law, slopes
+from analysis.studies.robustness import by_design, by_rule
 from analysis.studies.study import Study, drawn
 from analysis.summary import holdout_minima, last_evaluations, pooled_rates, study_fits, with_exposures
 from analysis.table import Tables
@@ -42,6 +43,10 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
     evals, strata = base(tables)
     found: dict[str, str] = {}
     found |= _law(strata)
+    late = strata[strata["images_seen"] >= EARLIEST]
+    quotients = _quotients(late)
+    found |= by_design(late, {name: quotients[name] for name in ("params_per_unique", "exposures", "time")})
+    found |= by_rule(tables.evals, tables.strata, EARLIEST)
     found |= _cells(evals, tables.strata)
     found |= _questions(tables)
     found |= _simulates(last_evaluations(evals))

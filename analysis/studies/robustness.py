@@ -1,0 +1,74 @@
+"""How far study 1's exponents depend on what was held fixed: rate, averaged weights, company of copies."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.onset import onsets
+from analysis.onsets.run_setting import width_rule
+from analysis.studies.over_runs import share_of_runs
+from analysis.studies.quoted import count, interval, number, share, table
+from analysis.studies.rate_law import rate_law, slope
+from analysis.summary import last_evaluations
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+HITS, CEILING = "n_basin_recovered", "n_ideal_basin_recovered"
+RATES = {
+    "0.005 (width/16)^-0.9": "the width rule",
+    "0.0025 (width/16)^-0.9": "half the rate",
+    "0.01 (width/16)^-0.9": "double the rate",
+}
+SLOPES = ("params", "copies", "images_seen")
+DESIGNS = {"spectrum": ("spectrum",), "every other design": ("none", "uniform", "subset", "strata")}
+
+
+def by_rule(evals: "DataFrame", strata: "DataFrame", earliest: float) -> dict[str, str]:
+    """The spectrum of 256 images at the rule, half and double its rate and with raw weights: slopes, copies, onset.
+
+    evals, strata: of all runs; the rows of the same sizes, seeds and rotation as the runs at other rates are compared.
+    """
+    words = width_rule(evals).map(RATES).where(evals["ema"].notna(), "raw weights")
+    other = evals[words.notna() & (words != RATES["0.005 (width/16)^-0.9"])]
+    alike = (evals["n_unique"] == 256) & (evals["design"] == "spectrum") & (evals["rotate"] == 0)
+    alike &= evals["width"].isin(other["width"]) & evals["seed"].isin(other["seed"])
+    lines, values = [], dict[str, list[float]]()
+    for rule in (*RATES.values(), "raw weights"):
+        mine = evals[alike & (words == rule)]
+        rows = strata[strata["run_id"].isin(mine["run_id"]) & (strata["images_seen"] >= earliest)]
+        law = rate_law(rows, HITS, CEILING, {name: rows[name].to_numpy(float) for name in SLOPES})
+        told = [slope(law, name) for name in SLOPES]
+        for name, one in zip(SLOPES, told, strict=True):
+            values.setdefault(name, []).append(np.nan if one.value is None else one.value)
+        last = last_evaluations(mine[mine["params"] == mine["params"].max()])
+        lines.append([rule, *(interval(one.value, one.lo, one.hi) for one in told), _onset(mine),
+                      share(*share_of_runs(last["n_memorized"], last["n_generated"])),
+                      count(mine["run_id"].nunique())])  # fmt: skip
+    of_largest = f"of {count(evals.loc[alike, 'params'].max())} parameters"
+    header = ["", *(f"ln {name.replace('_', ' ')}" for name in SLOPES), f"1 % copies from, images seen, {of_largest}",
+              "copies at the end, of these", "runs"]  # fmt: skip
+    spread = {f"rule_{name}": f"{number(min(of))} to {number(max(of))}" for name, of in values.items()}
+    return {"rules": table(header, lines), **spread}
+
+
+def _onset(evals: "DataFrame") -> str:
+    """Geometric mean over the largest size's runs of the images seen at which 1 % of the samples are copies."""
+    largest = evals[evals["params"] == evals["params"].max()]
+    found = onsets(largest, rng=np.random.default_rng(0))["tau_mem"].dropna()
+    return count(float(np.exp(np.log(found).mean()))) if len(found) else "none"
+
+
+def by_design(strata: "DataFrame", variables: Mapping[str, "DataFrame"]) -> dict[str, str]:
+    """The law's slopes in a spectrum of copies and in every other design: laws of different company are not one."""
+    rows, found = [], {}
+    for key, (name, designs) in zip(("spectrum", "others"), DESIGNS.items(), strict=True):
+        mine = strata["design"].isin(designs).to_numpy()
+        part = strata[mine]
+        law = rate_law(part, HITS, CEILING, {name: np.asarray(column)[mine] for name, column in variables.items()})
+        told = {variable: slope(law, variable) for variable in variables}
+        said = {variable: interval(one.value, one.lo, one.hi) for variable, one in told.items()}
+        found |= {f"design_{key}_{variable}": text for variable, text in said.items()}
+        rows.append([name, *said.values(), count(part["run_id"].nunique())])
+    return found | {"designs": table(["", *(f"ln {name.replace('_', ' ')}" for name in variables), "runs"], rows)}

@@ -1,0 +1,87 @@
+"""Slopes by design and by rule, on planted laws that differ between designs and do not between rules."""
+
+from itertools import product
+
+import numpy as np
+import pandas
+import pytest
+from scipy.special import expit
+
+from analysis.studies.robustness import by_design, by_rule
+from analysis.table import validated
+from scaling.config import build, given
+from scaling.identity import canonical
+
+TIME = {"spectrum": 1.2, "uniform": 0.0}
+
+
+@pytest.fixture(scope="module")
+def strata() -> pandas.DataFrame:
+    """logit = -3 + 1.5 ln(p/n / 100) + 2 ln(exposures / 100) + c ln(t / 1e5): c of the design."""
+    rng, rows = np.random.default_rng(1), []
+    for design, size, n, draw in product(TIME, (1e4, 4e4, 16e4), (128, 512), range(4)):
+        luck = 0.2 * rng.standard_normal()
+        for t, r in product((25_600, 51_200, 204_800), (1, 8, 64)):
+            exposures = t * r / (4 * n)
+            logit = -3 + 1.5 * np.log(size / n / 100) + 2 * np.log(exposures / 100) + TIME[design] * np.log(t / 1e5)
+            rows.append({
+                "run_id": f"{design}{size}{n}{draw}", "design": design, "params": size, "n_unique": n, "images_seen": t,
+                "copies": r, "n_train": 4 * n, "exposures": exposures, "n_ideal_basin_recovered": 200,
+                "n_basin_recovered": rng.binomial(200, expit(logit + luck)),
+            })  # fmt: skip
+    return pandas.DataFrame(rows)
+
+
+EVALUATED = {"seed": 0, "cell_id": "c", "lr": 0.0, "n_generated": 256, "n_extracted": 0,
+             "holdout_loss": 0.5, "holdout_loss_se": 0.01, "seen_loss": 0.5, "seen_loss_se": 0.01}  # fmt: skip
+
+
+def ends(text: str) -> tuple[float, float, float]:
+    value, rest = text.split(" (")
+    return (float(value), *map(float, rest.strip(")").split(" to ")))
+
+
+def test_designs_of_different_laws_are_told_apart(strata):
+    x = {
+        "params_per_unique": strata["params"] / strata["n_unique"],
+        "exposures": strata["exposures"],
+        "time": strata["images_seen"],
+    }
+    found = by_design(strata, x)
+    for key, truth in (("spectrum", 1.2), ("others", 0.0)):
+        _, lo, hi = ends(found[f"design_{key}_time"])
+        assert lo - 0.05 < truth < hi + 0.05 and hi - lo < 0.6  # two digits are told
+    assert found["designs"].count("\n| ") == 4 and found["designs"].strip().endswith("| 24 |")
+
+
+def test_rules_of_one_law_agree(strata):
+    """Four rules over one planted spectrum; a rotation that only the width rule has does not enter."""
+    base = strata[(strata["design"] == "spectrum") & (strata["n_unique"] == 512)]
+    evals, rows = [], []
+    for rule, flags in {
+        "a": [],
+        "b": ["--train.lr=2.5e-3"],
+        "c": ["--train.lr=1e-2"],
+        "d": ["--train.ema=null"],
+        "x": [],
+    }.items():
+        config = canonical(build(given(["--config=configs/digits.yaml", *flags], "test")))
+        mine = base.assign(run_id=base["run_id"] + rule)
+        rows.append(mine if rule != "x" else mine.assign(n_basin_recovered=0))
+        one = mine.drop_duplicates(["run_id", "images_seen"]).assign(
+            config=config, rotate=int(rule == "x"), ema=np.nan if rule == "d" else 0.05, n_unique=256, **EVALUATED,
+            width=mine["params"] / 1e4, n_memorized=mine["images_seen"] // 2_048,
+        )  # fmt: skip
+        evals.append(one)
+    asked = pandas.concat(evals).drop(columns=["n_basin_recovered", "n_ideal_basin_recovered"])
+    found = by_rule(validated(asked, "evals", where="evals")[0], pandas.concat(rows), 25_600)
+    lines = found["rules"].strip().splitlines()[2:]
+    assert [line.split(" | ")[0].strip("| ") for line in lines] == [
+        "the width rule",
+        "half the rate",
+        "double the rate",
+        "raw weights",
+    ]
+    assert len({line.split("|", 2)[2] for line in lines}) == 1 and all(line.endswith("| 12 |") for line in lines)
+    lo, hi = map(float, found["rule_copies"].split(" to "))
+    assert lo == hi == pytest.approx(2, abs=0.2)

@@ -71,3 +71,17 @@ def test_memorization_spans_two_decades_of_weights_in_six_sizes():
 def test_contexts_of_one_number_of_copies_share_n_train():
     cells = expand(ROOT / "sweeps" / "context.yaml").cells
     assert {forecast(cell.config).work.n_train for cell in cells} == {1024}
+
+
+def test_the_cost_of_every_gpu_sweep_is_told_as_forecast():
+    page, told = (ROOT / "docs" / "sweeps.md").read_text(), 0
+    for path in SWEEPS:
+        if not path.stem.endswith("_gpu"):
+            continue
+        work = [forecast(cell.config).work for cell in expand(path).cells]
+        sizes, cost = [one.params for one in work], sum(one.train_flops for one in work)
+        hours = cost / 1e14 / 3600
+        row = f"| `sweeps/{path.name}` | {len(work)} | {min(sizes):,} to {max(sizes):,} | {cost / 1e15:,.0f} | {hours:.0f} |"
+        assert row in page
+        told += 1
+    assert told == page.count("_gpu.yaml` |") == 6

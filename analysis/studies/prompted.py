@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.rates import wilson
+from analysis.studies.over_runs import share_of_runs
 from analysis.studies.quoted import count, interval, number, share, table
 from analysis.studies.rate_law import missed, rate_law, slope, slopes, straight_line
 from analysis.studies.study import Study, drawn
@@ -45,7 +45,7 @@ def _contexts(prompts: "DataFrame") -> str:
     """A row a context: recovered by size, the ideal denoiser's share and the null."""
     sizes = sorted(prompts["params"].unique())
     rows = []
-    for context, part in prompts.groupby("context"):
+    for context, part in prompts.sort_values("known_share").groupby("context", sort=False):
         told = [part[part["params"] == size] for size in sizes]
         by_size = [_share(one, HITS, TRIALS) for one in told]
         ends = [_share(part, CEILING, TRIALS), _share(part, "n_null_prompt_recovered", "n_null_prompts")]
@@ -55,7 +55,8 @@ def _contexts(prompts: "DataFrame") -> str:
 
 
 def _share(rows: "DataFrame", hits: str, trials: str) -> str:
-    return share(*map(float, wilson(rows[hits].sum(), rows[trials].sum())))
+    of_run = rows.groupby("run_id")[[hits, trials]].sum()
+    return share(*share_of_runs(of_run[hits], of_run[trials]))
 
 
 def _samples(tables: Tables) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
@@ -16,12 +17,8 @@ if TYPE_CHECKING:
 
     from analysis.studies.context_pairs import Told
 
-SIGNS = {
-    "unique": ("#0072B2", "o"),
-    "equal": ("#D55E00", "s"),
-    "matched": ("#007A5A", "^"),
-    "duplicated": ("#A6417A", "D"),
-}
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#007A5A", "#A6417A"
+SIGNS = {"unique": (BLUE, "o"), "equal": (VERMILION, "s"), "matched": (GREEN, "^"), "duplicated": (PURPLE, "D")}
 APART = 1.06  # of the sizes: points of one size beside each other
 
 
@@ -34,33 +31,11 @@ def by_size(own: "DataFrame", words: Mapping[str, str], odds: Mapping[str, Mappi
     *panels, last = figure.subplots(1, len(copies) + 1)
     data = []
     for axes, r in zip(panels, copies, strict=True):
-        for name, (color, marker) in SIGNS.items():
-            part = own[(own["copies"] == r) & (own["context"] == name)]
-            sums = part.groupby("params", as_index=False)[[HITS, TRIALS]].sum()
-            if sums.empty:
-                continue
-            rate, lo, hi = wilson(sums[HITS], sums[TRIALS])
-            axes.errorbar(sums["params"], rate, yerr=[rate - lo, hi - rate], color=color, marker=marker, markersize=4,
-                          linewidth=1.2, capsize=2, label=words[name])  # fmt: skip
-            data.append(sums.assign(copies=r, context=name, value=rate, lo=lo, hi=hi))
+        data += _recovered(axes, own[own["copies"] == r], words)
         axes.set(ylim=(-0.03, 1.03), title=f"{r:.0f} {'copy' if r == 1 else 'copies'}")
-    for place, (name, told) in enumerate(odds.items()):
-        color, marker = SIGNS[name]
-        rows = pandas.DataFrame([(size, *one) for size, one in told.items()], columns=["params", "value", "lo", "hi"])
-        x = rows["params"] * APART ** (2 * place - 1)
-        last.errorbar(x, rows["value"], yerr=[rows["value"] - rows["lo"], rows["hi"] - rows["value"]], color=color,
-                      marker=marker, markersize=4, linewidth=1.2, capsize=2)  # fmt: skip
-        data.append(rows.assign(context=f"{name}: log-odds against unique"))
-    last.axhline(0, color=GREY, linewidth=1, linestyle=":", zorder=0)
-    last.set(title="against unique company", ylabel="log-odds")
+    data += _log_odds(last, odds)
     for axes in (*panels, last):
-        axes.title.set_fontsize(9)
-        axes.set(xscale="log", xlabel="parameters (log scale)")
-        axes.xaxis.label.set_fontsize(8.5)
-        axes.spines[["top", "right"]].set_visible(False)
-        shown = ticks_apart(own["params"], 0.3)
-        axes.set_xticks(shown, [count_label(tick) for tick in shown])
-        axes.xaxis.set_minor_locator(NullLocator())
+        _sizes(axes, own)
     panels[0].set_ylabel("recovered share of chains")
     signs = {label: sign for axes in panels for sign, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(list(signs.values()), list(signs), loc="outside upper center", ncols=4, fontsize=8, frameon=False)
@@ -69,11 +44,51 @@ def by_size(own: "DataFrame", words: Mapping[str, str], odds: Mapping[str, Mappi
         f"95 % of the chains (Wilson). Right: log-odds of recovery against unique company, over the numbers of copies "
         f"(Mantel-Haenszel), mean over draws of images with its 95 % interval. n = {own['run_id'].nunique()} runs."
     )
-    ends = {name: list(told.values()) for name, told in odds.items()}
-    said = "; ".join(
-        f"{name} {one[0][0]:.1f} at the smallest, {one[-1][0]:.1f} at the largest size"
-        for name, one in ends.items()
-        if one
-    )
-    return ReportFigure("company", "curves", figure, caption, f"Log-odds against unique company: {said}.", True,
-                        pandas.concat(data, ignore_index=True))  # fmt: skip
+    ends = {name: list(told.values()) for name, told in odds.items() if told}
+    said = "; ".join(f"{name} {one[0][0]:.1f} at the smallest, {one[-1][0]:.1f} at the largest size"
+                     for name, one in ends.items())  # fmt: skip
+    alt = f"Log-odds against unique company: {said}."
+    return ReportFigure("company", "curves", figure, caption, alt, True, pandas.concat(data, ignore_index=True))
+
+
+def _recovered(axes: Axes, own: "DataFrame", words: Mapping[str, str]) -> list["DataFrame"]:
+    """A curve for each company; what was drawn."""
+    drawn = []
+    for name, (color, marker) in SIGNS.items():
+        part = own[own["context"] == name]
+        if part.empty:
+            continue
+        sums = part.groupby(["copies", "params"], as_index=False)[[HITS, TRIALS]].sum()
+        rate, lo, hi = wilson(sums[HITS], sums[TRIALS])
+        axes.errorbar(sums["params"], rate, yerr=[rate - lo, hi - rate], color=color, marker=marker, markersize=4,
+                      linewidth=1.2, capsize=2, label=words[name])  # fmt: skip
+        drawn.append(sums.assign(context=name, value=rate, lo=lo, hi=hi))
+    return drawn
+
+
+def _log_odds(axes: Axes, odds: Mapping[str, Mapping[float, "Told"]]) -> list["DataFrame"]:
+    """A curve for each company with the intervals over draws; what was drawn."""
+    import pandas
+
+    drawn = []
+    for place, (name, told) in enumerate(odds.items()):
+        color, marker = SIGNS[name]
+        rows = pandas.DataFrame([(size, *one) for size, one in told.items()], columns=["params", "value", "lo", "hi"])
+        away = [rows["value"] - rows["lo"], rows["hi"] - rows["value"]]
+        axes.errorbar(rows["params"] * APART ** (2 * place - 1), rows["value"], yerr=away, color=color, marker=marker,
+                      markersize=4, linewidth=1.2, capsize=2)  # fmt: skip
+        drawn.append(rows.assign(context=f"{name}: log-odds against unique"))
+    axes.axhline(0, color=GREY, linewidth=1, linestyle=":", zorder=0)
+    axes.set(title="against unique company", ylabel="log-odds")
+    return drawn
+
+
+def _sizes(axes: Axes, own: "DataFrame") -> None:
+    """The axis of sizes, its ticks at those that were trained."""
+    axes.title.set_fontsize(9)
+    axes.set(xscale="log", xlabel="parameters (log scale)")
+    axes.xaxis.label.set_fontsize(8.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    shown = ticks_apart(own["params"], 0.3)
+    axes.set_xticks(shown, [count_label(tick) for tick in shown])
+    axes.xaxis.set_minor_locator(NullLocator())

@@ -62,7 +62,7 @@ def _onset(evals: "DataFrame") -> str:
 
 def by_design(strata: "DataFrame", variables: Mapping[str, "DataFrame"]) -> dict[str, str]:
     """The law's slopes in a spectrum of copies and in every other design: laws of different company are not one."""
-    rows, found = [], {}
+    rows, found = [], dict[str, str]()
     for key, (name, designs) in zip(("spectrum", "others"), DESIGNS.items(), strict=True):
         mine = strata["design"].isin(designs).to_numpy()
         part = strata[mine]

@@ -205,7 +205,19 @@ def figures(tables: Tables, folder: Path) -> Sequence["ReportFigure"]:
     if set(prediction["run_id"]) & set(tables.evals["run_id"]):
         made.append(predicted_against_measured(prediction, tables))
     kept = Tables(evals, strata, tables.noise_levels, tables.prompts, tables.images)
-    return made + _of_the_report(kept)
+    return [*made, *_attack(kept), *_of_the_report(kept)]
+
+
+def _attack(tables: Tables) -> list["ReportFigure"]:
+    """Images found against samples drawn beside the perfect copier: one spectrum of 256 images, a run a size."""
+    from analysis.pictures.instrument_figures import budget
+
+    evals, images = tables.evals, tables.images
+    one = evals[
+        (evals["design"] == "spectrum") & (evals["n_unique"] == 256) & (evals["rotate"] == 0) & (evals["seed"] == 0)
+    ]
+    kept = Tables(one, tables.strata, tables.noise_levels, tables.prompts, images[images["run_id"].isin(one["run_id"])])
+    return drawn(budget(kept, LEVEL))
 
 
 def _of_the_report(tables: Tables) -> list["ReportFigure"]:

@@ -18,10 +18,10 @@ from analysis.registered import outcome
 from analysis.studies.memorization_figures import collapsed, predicted_against_measured
 from analysis.studies.quoted import count, interval, number, share
 from analysis.studies.rate_law import rate_law, slopes
-from analysis.studies.robustness import by_design, by_rule
+from analysis.studies.robustness import by_design, by_rule, by_steps, elsewhere
 from analysis.studies.study import Study, drawn
 from analysis.summary import holdout_minima, last_evaluations, pooled_rates, study_fits, with_exposures
-from analysis.table import Tables
+from analysis.table import Tables, load
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -32,7 +32,7 @@ BASE_RULE = "0.005 (width/16)^-0.9"
 EARLIEST = 25_600  # images seen: before it the averaged weights are those of the warm-up
 LATEST = 102_400  # images seen from which the law is fitted again, to see what its beginning does
 SEED, DRAWS = 0, 500
-PREDICTION = "prediction.csv"
+PREDICTION, STEPS, ELSEWHERE = "prediction.csv", "beside/steps", "beside/fashion"
 ENDS, RATE = ("value", "lo", "hi"), ("rate", "lo", "hi")
 SIZES = (10_405, 40_489, 159_697)  # parameters for which a limit of copies is told
 LEVEL, BOUNDARY = 0.95, "boundary_holdout_last"
@@ -54,7 +54,7 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
     found |= _before_overfitting(evals)
     found |= _clock(evals)
     found |= _registered(tables, folder)
-    return found
+    return found | _beside(evals, folder)
 
 
 def base(tables: Tables) -> tuple["DataFrame", "DataFrame"]:
@@ -175,6 +175,17 @@ def _clock(evals: "DataFrame") -> dict[str, str]:
         for name in ("n_unique", "width"):
             one = row["params"][name]
             found[f"{onset}_{name}"] = interval(one["value"], one["lo"], one["hi"])
+    return found
+
+
+def _beside(evals: "DataFrame", folder: Path) -> dict[str, str]:
+    """What runs that are no part of the law say of it: finer sampling, other images; nothing until they are there."""
+    found = dict[str, str]()
+    if (folder / STEPS).exists():
+        found |= by_steps(evals, load(folder / STEPS).evals)
+    if (folder / ELSEWHERE).exists():
+        other = load(folder / ELSEWHERE)
+        found |= elsewhere(other.evals, other.strata, EARLIEST)
     return found
 
 

@@ -1,5 +1,6 @@
 """How far study 1's exponents depend on what was held fixed: rate, averaged weights, company of copies."""
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -72,3 +73,40 @@ def by_design(strata: "DataFrame", variables: Mapping[str, "DataFrame"]) -> dict
         found |= {f"design_{key}_{variable}": text for variable, text in said.items()}
         rows.append([name, *said.values(), count(part["run_id"].nunique())])
     return found | {"designs": table(["", *(f"ln {name.replace('_', ' ')}" for name in variables), "runs"], rows)}
+
+
+def by_steps(evals: "DataFrame", finer: "DataFrame") -> dict[str, str]:
+    """The same weights measured with more sampler steps: copies among samples, chains that come back, KID, by size.
+
+    Cells are matched by train_id at the last evaluation; their samples are drawn from the same noise.
+    """
+    both = last_evaluations(evals).merge(last_evaluations(finer), on="train_id", suffixes=("", "_finer"))
+    both = both.sort_values("params")
+    columns = {"copies": ("n_memorized", "n_generated"), "recovered": ("n_basin_recovered", "n_basin")}
+    rows, most = [], dict[str, float]()
+    for one in both.to_dict("records"):
+        told = [count(one["params"])]
+        for name, (hits, trials) in columns.items():
+            shares = [one[f"{hits}{end}"] / one[f"{trials}{end}"] for end in ("", "_finer")]
+            told += [share(value) for value in shares]
+            most[name] = max(most.get(name, 0.0), abs(shares[1] - shares[0]))
+        rows.append([*told, number(one["kid"]), number(one["kid_finer"])])
+    levels = [json.loads(frame["config"].iloc[0])["evaluate"]["sampler_steps"] for frame in (evals, finer)]
+    header = ["parameters", *(f"{words}, {n} steps" for words in ("copies", "recovered", "KID") for n in levels)]
+    return {"steps": table(header, rows), **{f"steps_{name}": share(value) for name, value in most.items()}}
+
+
+def elsewhere(evals: "DataFrame", strata: "DataFrame", earliest: float) -> dict[str, str]:
+    """The slopes of another source's spectrum, as `by_rule` tells them of digits, and the ends of its shares."""
+    rows = strata[strata["images_seen"] >= earliest]
+    law = rate_law(rows, HITS, CEILING, {name: rows[name].to_numpy(float) for name in SLOPES})
+    said = [(name, slope(law, name)) for name in SLOPES]
+    last = last_evaluations(evals)
+    largest = last[last["params"] == last["params"].max()]
+    return {
+        **{f"elsewhere_{name}": interval(one.value, one.lo, one.hi) for name, one in said},
+        "elsewhere_runs": count(evals["run_id"].nunique()),
+        "elsewhere_onset": _onset(evals),
+        "elsewhere_copies": share(*share_of_runs(largest["n_memorized"], largest["n_generated"])),
+        "elsewhere_null": f"{count(last['n_null_memorized'].sum())} of {count(last['n_generated'].sum())}",
+    }

@@ -7,7 +7,7 @@ import pandas
 import pytest
 from scipy.special import expit
 
-from analysis.studies.robustness import by_design, by_rule
+from analysis.studies.robustness import by_design, by_rule, by_steps, elsewhere
 from analysis.table import validated
 from scaling.config import build, given
 from scaling.identity import canonical
@@ -85,3 +85,22 @@ def test_rules_of_one_law_agree(strata):
     assert len({line.split("|", 2)[2] for line in lines}) == 1 and all(line.endswith("| 12 |") for line in lines)
     lo, hi = map(float, found["rule_copies"].split(" to "))
     assert lo == hi == pytest.approx(2, abs=0.2)
+    one = asked[asked["run_id"].str.endswith("a")].assign(n_null_memorized=1)
+    other = elsewhere(validated(one, "evals", where="evals")[0], rows[0], 25_600)
+    assert other["elsewhere_runs"] == "12" and other["elsewhere_null"] == "12 of 3,072"
+    assert other["elsewhere_params"] in lines[0] and other["elsewhere_onset"] in lines[0]
+
+
+def test_finer_sampling_is_compared_on_the_same_weights():
+    """Two cells, one of them with a run of other weights beside it; the largest difference is of the second."""
+    shared = {"images_seen": 100.0, "n_generated": 100, "n_basin": 50, "n_basin_recovered": 5, "kid": 0.1}
+    rows = [("a", "t1", 10, 1e4), ("b", "t2", 40, 1e5), ("c", "t3", 99, 1e6)]
+    columns = ["run_id", "train_id", "n_memorized", "params"]
+    evals = pandas.DataFrame(rows, columns=columns).assign(config='{"evaluate": {"sampler_steps": 18}}', **shared)
+    again = {"run_id": ["d", "e"], "n_memorized": [10, 46], "config": '{"evaluate": {"sampler_steps": 40}}'}
+    finer = evals[:2].assign(**again)
+    found = by_steps(evals, finer)
+    assert found["steps_copies"] == "6.0 %" and found["steps_recovered"] == "0 %"
+    assert found["steps"].strip().splitlines()[2:] == [
+        "| 10,000 | 10 % | 10 % | 10 % | 10 % | 0.10 | 0.10 |", "| 100,000 | 40 % | 46 % | 10 % | 10 % | 0.10 | 0.10 |",
+    ]  # fmt: skip

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.counterfactual import study
+from analysis.counterfactual import pooled, study
 from analysis.lira import FORMS, lira
 from analysis.studies.quoted import count, interval, number, share, table
 from analysis.studies.study import Study, drawn
@@ -43,12 +43,32 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
 
 
 def figures(tables: Tables, folder: Path) -> Sequence["ReportFigure"]:
-    """The report's figures of scores, and where in the noise the images are known."""
+    """The report's figures of scores, where in the noise the images are known, and what the score goes with."""
     from analysis.pictures.instrument_figures import noise
     from analysis.pictures.scales import study_scale
     from analysis.pictures.score_figures import scores
 
-    return [*drawn(scores(tables, study_scale(tables, "params"), {}, LEVEL)), *drawn(noise(tables, LEVEL))]
+    of_report = [*drawn(scores(tables, study_scale(tables, "params"), {}, LEVEL)), *drawn(noise(tables, LEVEL))]
+    return [*of_report, *_against(tables)]
+
+
+def _against(tables: Tables) -> list["ReportFigure"]:
+    """The images' scores, both sizes pooled, against the distance to their nearest and against their neighbours' scores."""
+    from analysis.pictures.counterfactual_figures import plot_against, plot_kinds
+    from analysis.plots import ReportFigure
+
+    table, answer = study(last_evaluations(tables.images), _gallery(tables), level=LEVEL, seed=SEED)
+    shown, both = pooled(table), answer["pooled"]
+    rho = both["correlations"]["nearest_train_distance"]["over_strata"]["value"]
+    said = f"mean over sizes, bars two standard errors. n = {len(shown)} images, {answer['n_runs']} runs."
+    near = plot_against(shown, "nearest_train_distance", "distance to the nearest other training image (rms pixel)")
+    return [
+        ReportFigure("score_by_distance", "scores", near, f"Score against the distance to the nearest; {said}",
+                     f"The score rises with the distance; rank correlation within copies {rho:.2f}.", data=shown),
+        ReportFigure("score_and_neighbors", "scores", plot_kinds(shown),
+                     f"Score of an image against what its nearest held-out images gain with it; {said}",
+                     f"The neighbours gain {share(both['neighbor_share']['median'])} of a score (median).", data=shown),
+    ]  # fmt: skip
 
 
 def _gallery(tables: Tables) -> Mapping[str, np.ndarray]:

@@ -53,7 +53,7 @@ def figures(tables: Tables, folder: Path) -> Sequence["ReportFigure"]:
 
 
 def _against(tables: Tables) -> list["ReportFigure"]:
-    """The images' scores, both sizes pooled, against the distance to their nearest and against their neighbours' scores."""
+    """The images' scores, both sizes pooled, against their nearest distance and against their neighbours' scores."""
     from analysis.pictures.counterfactual_figures import plot_against, plot_kinds
     from analysis.plots import ReportFigure
 

@@ -176,10 +176,14 @@ def _panel(title: str) -> "tuple[Figure, Axes]":
 
 
 def _score_axis(axes: "Axes", known: "DataFrame") -> None:
-    """Linear up to the usual standard error, logarithmic beyond: scores of memorized images grow as -d ln sigma_min."""
+    """Linear up to the usual standard error, logarithmic beyond: scores of memorized images grow as -d ln sigma_min.
+
+    Linear throughout where nearly all scores are of one magnitude: an axis of decades would hide what they differ by.
+    """
     axes.axhline(0, color=GREY, linewidth=1, linestyle=":", zorder=1)
     usual = float(HIGH * known["se"].median()) if len(known) else 0.0
-    if usual > 0 and known["Mbar"].abs().max() > 20 * usual:
+    size = known["Mbar"].abs()
+    if usual > 0 and size.max() > 20 * max(usual, float(size.quantile(0.1))):
         axes.set_yscale("symlog", linthresh=usual)
         axes.autoscale_view(scalex=False)  # else the margins are those of the linear scale
     else:

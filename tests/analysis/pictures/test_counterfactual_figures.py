@@ -151,6 +151,8 @@ def test_without_standard_errors_there_is_no_figure(table):
 def test_huge_scores_get_a_scale_that_keeps_the_small_ones(table):
     """A copier's score grows as -d ln sigma_min: hundreds of nats beside scores of one."""
     assert plot_against(table.assign(Mbar=table["Mbar"] * 100), "leverage", "").axes[0].get_yscale() == "symlog"
+    alike = table.assign(Mbar=1000 + table["Mbar"])  # of one magnitude: decades would hide what they differ by
+    assert plot_against(alike, "leverage", "").axes[0].get_yscale() == "linear"
     assert plot_against(table, "leverage", "").axes[0].get_yscale() == "linear"
 
 

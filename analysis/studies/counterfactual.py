@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.counterfactual import pooled, study
 from analysis.lira import FORMS, lira
+from analysis.studies.over_runs import share_of_runs
 from analysis.studies.quoted import count, interval, number, share, table
 from analysis.studies.study import Study, drawn
 from analysis.summary import last_evaluations
@@ -39,7 +40,7 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
     found = {"n_runs": count(answer["n_runs"]), "n_images": count(answer["pooled"]["n_images"])}
     found["scores"] = table(["", *cells], list(_lines(cells)))
     found |= {f"{key}_{name.replace(' ', '_')}": text for name, one in cells.items() for key, text in _of(one).items()}
-    return found | _attack(tables.images)
+    return found | _attack(tables.images) | _recovered(last_evaluations(tables.strata))
 
 
 def figures(tables: Tables, folder: Path) -> Sequence["ReportFigure"]:
@@ -118,6 +119,15 @@ def _attack(images: "DataFrame") -> dict[str, str]:
     runs = lira(last_evaluations(images))
     aucs = {form: runs[f"{form}_auc"].dropna() for form in FORMS}
     return {f"auc_{form}": f"{values.min():.3f} to {values.max():.3f}" for form, values in aucs.items()}
+
+
+def _recovered(strata: "DataFrame") -> dict[str, str]:
+    """Chains that come back of images with fewest and with most copies, by size: what the score is compared with."""
+    found = {}
+    for (width, copies), rows in strata.groupby(["width", "copies"]):
+        shares = share(*share_of_runs(rows["n_basin_recovered"], rows["n_basin"]))
+        found[f"recovered_{width:.0f}_{copies:.0f}"] = shares
+    return found
 
 
 STUDY = Study("counterfactual", numbers, figures)

@@ -93,6 +93,7 @@ def by_steps(evals: "DataFrame", finer: "DataFrame") -> dict[str, str]:
         rows.append([*told, number(one["kid"]), number(one["kid_finer"])])
     levels = [json.loads(frame["config"].iloc[0])["evaluate"]["sampler_steps"] for frame in (evals, finer)]
     header = ["parameters", *(f"{words}, {n} steps" for words in ("copies", "recovered", "KID") for n in levels)]
+    most["loss"] = float((both["seen_loss_finer"] / both["seen_loss"] - 1).abs().max())  # trained twice, not once
     return {"steps": table(header, rows), **{f"steps_{name}": share(value) for name, value in most.items()}}
 
 

@@ -93,14 +93,21 @@ def test_rules_of_one_law_agree(strata):
 
 def test_finer_sampling_is_compared_on_the_same_weights():
     """Two cells, one of them with a run of other weights beside it; the largest difference is of the second."""
-    shared = {"images_seen": 100.0, "n_generated": 100, "n_basin": 50, "n_basin_recovered": 5, "kid": 0.1}
+    shared = {
+        "images_seen": 100.0,
+        "n_generated": 100,
+        "n_basin": 50,
+        "n_basin_recovered": 5,
+        "kid": 0.1,
+        "seen_loss": 0.5,
+    }
     rows = [("a", "t1", 10, 1e4), ("b", "t2", 40, 1e5), ("c", "t3", 99, 1e6)]
     columns = ["run_id", "train_id", "n_memorized", "params"]
     evals = pandas.DataFrame(rows, columns=columns).assign(config='{"evaluate": {"sampler_steps": 18}}', **shared)
     again = {"run_id": ["d", "e"], "n_memorized": [10, 46], "config": '{"evaluate": {"sampler_steps": 40}}'}
     finer = evals[:2].assign(**again)
     found = by_steps(evals, finer)
-    assert found["steps_copies"] == "6.0 %" and found["steps_recovered"] == "0 %"
+    assert found["steps_copies"] == "6.0 %" and found["steps_recovered"] == found["steps_loss"] == "0 %"
     assert found["steps"].strip().splitlines()[2:] == [
         "| 10,000 | 10 % | 10 % | 10 % | 10 % | 0.10 | 0.10 |", "| 100,000 | 40 % | 46 % | 10 % | 10 % | 0.10 | 0.10 |",
     ]  # fmt: skip

@@ -75,7 +75,7 @@ def across(
     for axes, label in zip(panels, ("hold-out loss", "copies among samples", "KID"), strict=True):
         axes.set(xscale="log", xlabel=XLABEL, ylabel=label)
         axes.spines[["top", "right"]].set_visible(False)
-        shown = ticks_apart(data[0]["x"], 0.16)
+        shown = ticks_apart(data[0]["x"], 0.3)
         axes.set_xticks(shown, [count_label(tick) for tick in shown])
         axes.xaxis.set_minor_locator(NullLocator())
     figure.legend(

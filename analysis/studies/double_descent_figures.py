@@ -78,6 +78,7 @@ def across(
         shown = ticks_apart(data[0]["x"], 0.3)
         axes.set_xticks(shown, [count_label(tick) for tick in shown])
         axes.xaxis.set_minor_locator(NullLocator())
+    panels[1].set_ylim(-0.003, max(0.05, panels[1].get_ylim()[1]))  # where no sample is a copy, 0 is the bottom
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8, frameon=False
     )

@@ -33,8 +33,9 @@ def common_log_odds(counts: Counts) -> tuple[float, float]:
 
     NaN, NaN where no table has both hits and misses, infinite odds included.
 
-    >>> common_log_odds(Counts(np.array([8.0]), np.array([10.0]), np.array([4.0]), np.array([10.0])))[0] - np.log(6)
-    0.0
+    >>> log_odds, _ = common_log_odds(Counts(np.array([8.0]), np.array([10.0]), np.array([4.0]), np.array([10.0])))
+    >>> print(f"{np.exp(log_odds):.3f}")  # 8/2 against 4/6
+    6.000
     """
     a, c = counts.hits, counts.hits_beside
     b, d = counts.trials - a, counts.trials_beside - c

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.questions.exchange import exchange_rate
+import numpy as np
+
 from analysis.rates import wilson
 from analysis.studies.context_figures import by_size
 from analysis.studies.context_pairs import HITS, TRIALS, estimands, exchanged, paired, size_log_odds
-from analysis.studies.over_runs import LEVEL
+from analysis.studies.over_runs import mean_of_runs
 from analysis.studies.quoted import count, interval, number, share, table
-from analysis.studies.rate_law import rate_law
+from analysis.studies.rate_law import rate_law, slope
 from analysis.studies.study import Study
 from analysis.summary import last_evaluations
 from analysis.table import Tables
@@ -83,17 +84,30 @@ def _compared(rows: "DataFrame", of: str, to: str, key: str) -> dict[str, str]:
 
 
 def _exchange(strata: "DataFrame") -> dict[str, str]:
-    """chi by size, of the tagged among unique images, over their copies and all evaluations; draws are the clusters."""
+    """chi by size, of the tagged among unique images, over their copies and all evaluations.
+
+    A draw's runs share its images: chi is told of each draw, then as the mean over draws with Student's t, as every
+    estimand here.
+    """
     alone = strata[(strata["context"] == "unique") & (strata["copies"] == strata["tagged"])]
     alone = alone[(alone["images_seen"] > 0) & (alone[TRIALS] > 0)]
     said, found = [], {}
     for size, rows in alone.groupby("params"):
-        x = {name: rows[name].to_numpy(float) for name in ("copies", "images_seen")}
-        law = rate_law(rows, HITS, TRIALS, x)
-        chi = exchange_rate(law, rows["run_id"].to_numpy(), level=LEVEL)
-        found[f"chi_{size:.0f}"] = interval(chi.chi, chi.lo, chi.hi)
-        said.append([count(size), found[f"chi_{size:.0f}"]])
-    return found | {"chi": table(["parameters", "chi"], said)}
+        each = [_chi(part) for _, part in rows.groupby("draw")]
+        known = [value for value in each if np.isfinite(value)]
+        mean = mean_of_runs(known) if known else None
+        found[f"chi_{size:.0f}"] = interval(mean.value, mean.lo, mean.hi) if mean else "cannot tell"
+        said.append([count(size), found[f"chi_{size:.0f}"], f"{len(known)} of {len(each)}"])
+    return found | {"chi": table(["parameters", "chi", "draws that tell it"], said)}
+
+
+def _chi(rows: "DataFrame") -> float:
+    """Slope in ln copies over that in ln images seen; NaN where nothing came back, or the law is not told."""
+    if not 0 < rows[HITS].sum() < rows[TRIALS].sum():
+        return np.nan
+    law = rate_law(rows, HITS, TRIALS, {name: rows[name].to_numpy(float) for name in ("copies", "images_seen")})
+    copies, time = (slope(law, name).value for name in ("copies", "images_seen"))
+    return np.nan if copies is None or not time else copies / time
 
 
 def figures(tables: Tables, folder: Path) -> Sequence["ReportFigure"]:

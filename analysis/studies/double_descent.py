@@ -114,7 +114,7 @@ def _model_wise(rows: "DataFrame", evals: "DataFrame") -> dict[str, str]:
         "peak_loss": _mean(top, "holdout_loss"),
         "last_loss": _mean(last, "holdout_loss"),
         "copies": ", ".join(share(*share_of_runs(one["n_memorized"], one["n_generated"])) for one in (top, last)),
-        "kid": ", ".join(number(one["kid"].mean()) for one in (first, top, last)),
+        "kid": ", ".join(_mean(one, "kid", 2) for one in (first, top, last)),
         "fitted": _fitted(sizes),
     }
     if sure is None or predicted is None:
@@ -134,9 +134,9 @@ def said(verdict: Mapping[str, Any]) -> str:
     return SAID[verdict["verdict"]] + ("" if p is None else f", p = {number(p)}" if p >= 1e-4 else ", p < 0.0001")
 
 
-def _mean(rows: "DataFrame", column: str) -> str:
+def _mean(rows: "DataFrame", column: str, digits: int = 3) -> str:
     one = mean_of_runs(rows[column])
-    return interval(one.value, one.lo, one.hi, digits=3)
+    return interval(one.value, one.lo, one.hi, digits)
 
 
 def _fitted(sizes: Mapping[float, "DataFrame"]) -> str:

@@ -50,6 +50,17 @@ def test_every_predicted_run_was_trained():
     assert set(prediction["response"]) == {one.name for one in RESPONSES}
 
 
+def test_study_2_was_trained_after_its_windows_were_registered(commit):
+    """Every record descends from the commit that first wrote the windows, and is of a clean tree."""
+    page = "results/double_descent/README.md"
+    (first,) = git("log", "--diff-filter=A", "--format=%H", "--", page).stdout.split()
+    assert "windows fixed here" in git("show", f"{first}:{page}").stdout
+    made = {one for path in (ROOT / "results" / "double_descent").glob("parts/*/evals.parquet")
+            for one in pandas.read_parquet(path, columns=["commit"])["commit"].unique()}  # fmt: skip
+    assert made and not any(one.endswith("+") for one in made)
+    assert not [one for one in made if git("merge-base", "--is-ancestor", first, one).returncode]
+
+
 @pytest.mark.slow
 def test_the_predictions_are_made_again_from_what_was_known_before(tmp_path):
     """By today's code, from the four parts of before: the file to its last digit."""

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from analysis.boundary.front import front
 from analysis.boundary_points import boundary_points
 from analysis.plots import GREY, ReportFigure
+from analysis.studies.over_runs import mean_of_runs, share_of_runs
 from analysis.summary import last_evaluations
 from analysis.table import Tables
 
@@ -29,16 +30,21 @@ def moves(found: Sequence[tuple[str, "DataFrame"]], study: Tables) -> ReportFigu
     figure = Figure(figsize=SIZE, layout="constrained")
     panels = figure.subplots(1, len(PANELS), sharey=True)
     last = last_evaluations(study.evals)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for axes, (column, label) in zip(panels, PANELS, strict=True):
         points = boundary_points(study, last, column, of_samples=True)
         if points is None:
             raise ValueError(f"no boundary of {column} in the tables beside")
         _beneath(axes, points.points.value)
         for place, (name, evals) in enumerate(found):
-            x, y = evals[column].mean(), (evals["n_memorized"] / evals["n_generated"]).mean()
-            axes.plot([x], [y], markeredgecolor="white", markeredgewidth=0.5, label=name, **_sign(place))
-            rows.append({"change": name, "column": column, "value": x, "memorized": y, "runs": len(evals)})
+            x, y = mean_of_runs(evals[column]), share_of_runs(evals["n_memorized"], evals["n_generated"])
+            sign = _sign(place)
+            axes.hlines(y[0], x.lo, x.hi, sign["color"], linewidth=0.7, alpha=0.5, zorder=1)
+            axes.vlines(x.value, *y[1:], sign["color"], linewidth=0.7, alpha=0.5, zorder=1)
+            axes.plot([x.value], y[:1], markeredgecolor="white", markeredgewidth=0.5, label=name, **sign)
+            told = dict(zip(("memorized", "memorized_lo", "memorized_hi"), y, strict=True))
+            found_x = {"value": x.value, "value_lo": x.lo, "value_hi": x.hi}
+            rows.append({"change": name, "column": column, "runs": len(evals)} | found_x | told)
         axes.set(xlabel=label, ylim=(-0.03, 1.03))
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_xscale("log")
@@ -48,8 +54,9 @@ def moves(found: Sequence[tuple[str, "DataFrame"]], study: Tables) -> ReportFigu
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize=8, frameon=False)
     caption = (
-        f"Where each single change takes the reference cell (star), means of {len(found[0][1])} runs; grey: the cells "
-        f"of study 1 at their end, and the step line of those that no other dominates. Lower is better on both axes."
+        f"Where each single change takes the reference cell (star), means of {len(found[0][1])} runs with 95 % "
+        f"intervals (of copies the wider of over runs and over samples); grey: the cells of study 1 at their end, and "
+        f"the step line of those that no other dominates. Lower is better on both axes."
     )
     reference, best = rows[0], min(rows[: len(found)], key=lambda row: row["memorized"])
     alt = (

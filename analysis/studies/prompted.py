@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.studies.over_runs import share_of_runs
-from analysis.studies.quoted import count, interval, number, share, table
+from analysis.studies.quoted import count, interval, share, table
 from analysis.studies.rate_law import missed, rate_law, slope, slopes, straight_line
 from analysis.studies.study import Study, drawn
 from analysis.summary import last_evaluations
@@ -36,9 +36,7 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
         one, step = slope(line, name), 100 * np.log(factor)
         value, lo, hi = (None if end is None else step * end for end in (one.value, one.lo, one.hi))
         found[f"points_{name}"] = interval(value, lo, hi)
-    bent, straight = missed(prompts, HITS, TRIALS, tuple(STEPS), "params")
-    found |= {"missed_logistic": number(bent), "missed_straight": number(straight)}
-    return found | _samples(tables)
+    return found | missed(prompts, HITS, TRIALS, tuple(STEPS), "params") | _samples(tables)
 
 
 def _contexts(prompts: "DataFrame") -> str:

@@ -15,10 +15,11 @@ from analysis.per_image.rank_correlation import spearman
 from analysis.questions.answer import Answer
 from analysis.rates import wilson
 from analysis.registered import outcome
+from analysis.studies.competing import competing
 from analysis.studies.memorization_figures import collapsed, predicted_against_measured
 from analysis.studies.quoted import count, interval, number, share
 from analysis.studies.rate_law import rate_law, slopes
-from analysis.studies.robustness import by_design, by_rule, by_steps, elsewhere
+from analysis.studies.robustness import by_design, by_rule, by_steps, elsewhere, offset
 from analysis.studies.study import Study, drawn
 from analysis.summary import holdout_minima, last_evaluations, pooled_rates, study_fits, with_exposures
 from analysis.table import Tables, load
@@ -33,6 +34,7 @@ EARLIEST = 25_600  # images seen: before it the averaged weights are those of th
 LATEST = 102_400  # images seen from which the law is fitted again, to see what its beginning does
 SEED, DRAWS = 0, 500
 PREDICTION, STEPS, ELSEWHERE = "prediction.csv", "beside/steps", "beside/fashion"
+CEILING = "n_ideal_basin_recovered"
 ENDS, RATE = ("value", "lo", "hi"), ("rate", "lo", "hi")
 SIZES = (10_405, 40_489, 159_697)  # parameters for which a limit of copies is told
 LEVEL, BOUNDARY = 0.95, "boundary_holdout_last"
@@ -46,6 +48,7 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
     late = strata[strata["images_seen"] >= EARLIEST]
     quotients = _quotients(late)
     found |= by_design(late, {name: quotients[name] for name in ("params_per_unique", "exposures", "time")})
+    found |= competing(late.assign(exposures=quotients["exposures"]), "n_basin_recovered", CEILING, "recovery")
     found |= by_rule(tables.evals, tables.strata, EARLIEST)
     found |= _cells(evals, tables.strata)
     found |= _questions(tables)
@@ -54,7 +57,7 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
     found |= _before_overfitting(evals)
     found |= _clock(evals)
     found |= _registered(tables, folder)
-    return found | _beside(evals, folder)
+    return found | _beside(evals, strata, folder)
 
 
 def base(tables: Tables) -> tuple["DataFrame", "DataFrame"]:
@@ -72,7 +75,7 @@ def _law(strata: "DataFrame") -> dict[str, str]:
     found |= slopes(rate_law(late, "n_basin_recovered", "n_basin", plain), "law")
     latest = strata[strata["images_seen"] >= LATEST]
     for name, rows in (("quotients", late), ("quotients_latest", latest)):
-        found |= slopes(rate_law(rows, "n_basin_recovered", "n_ideal_basin_recovered", _quotients(rows)), name)
+        found |= slopes(rate_law(rows, "n_basin_recovered", CEILING, _quotients(rows)), name)
     return found
 
 
@@ -91,6 +94,7 @@ def _cells(evals: "DataFrame", strata: "DataFrame") -> dict[str, str]:
     found: dict[str, str] = {}
     for name, hits in (("third", "n_memorized"), ("quarter", "n_memorized_14"), ("half", "n_memorized_12")):
         found |= slopes(rate_law(cells, hits, "n_generated", x), f"cell_{name}")
+    found |= competing(cells.drop(columns=["copies", "n_train"], errors="ignore"), "n_memorized", "n_generated", "cell")
     last = last_evaluations(evals)
     cell = pooled_rates(last, ("cell_id",), "n_memorized", "n_generated").sort_values("rate")
     lowest, highest = cell.iloc[0], cell.iloc[-1]
@@ -178,14 +182,14 @@ def _clock(evals: "DataFrame") -> dict[str, str]:
     return found
 
 
-def _beside(evals: "DataFrame", folder: Path) -> dict[str, str]:
+def _beside(evals: "DataFrame", strata: "DataFrame", folder: Path) -> dict[str, str]:
     """What runs that are no part of the law say of it: finer sampling, other images; nothing until they are there."""
     found = dict[str, str]()
     if (folder / STEPS).exists():
         found |= by_steps(evals, load(folder / STEPS).evals)
     if (folder / ELSEWHERE).exists():
         other = load(folder / ELSEWHERE)
-        found |= elsewhere(other.evals, other.strata, EARLIEST)
+        found |= elsewhere(other.evals, other.strata, EARLIEST) | offset(evals, strata, other, EARLIEST)
     return found
 
 

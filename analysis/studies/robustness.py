@@ -12,6 +12,7 @@ from analysis.studies.over_runs import mean_of_runs, share_of_runs
 from analysis.studies.quoted import count, interval, number, share, table
 from analysis.studies.rate_law import rate_law, slope
 from analysis.summary import last_evaluations
+from analysis.table import Tables
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -106,6 +107,30 @@ def by_steps(evals: "DataFrame", finer: "DataFrame") -> dict[str, str]:
     return {"steps": table(header, rows), **{f"steps_{name}": share(value) for name, value in most.items()}}
 
 
+def offset(evals: "DataFrame", strata: "DataFrame", other: Tables, earliest: float) -> dict[str, str]:
+    """What another source changes in recovery's logit, against the runs of `by_rule` of the same sizes and seeds.
+
+    At equal parameters and at equal parameters per pixel; copies and images seen are in both laws.
+    """
+    alike = (evals["n_unique"] == 256) & (evals["design"] == "spectrum") & (evals["rotate"] == 0)
+    alike &= evals["params"].isin(other.evals["params"]) & evals["seed"].isin(other.evals["seed"])
+    shape = ["run_id", "image_size", "channels"]
+    frames = []
+    for source, told, of in ((1.0, evals[alike], strata), (np.e, other.evals, other.strata)):
+        rows = of[of["images_seen"] >= earliest].merge(told[shape].drop_duplicates(), on="run_id")
+        frames.append(rows.assign(source=source))
+    import pandas
+
+    both = pandas.concat(frames, ignore_index=True)
+    pixels = both["channels"] * both["image_size"] ** 2
+    found = {}
+    for key, size in (("offset", both["params"]), ("offset_per_pixel", both["params"] / pixels)):
+        x = {"size": size.to_numpy(float), **{name: both[name].to_numpy(float) for name in (*SLOPES[1:], "source")}}
+        one = slope(rate_law(both, HITS, CEILING, x), "source")
+        found[f"elsewhere_{key}"] = interval(one.value, one.lo, one.hi)
+    return found
+
+
 def elsewhere(evals: "DataFrame", strata: "DataFrame", earliest: float) -> dict[str, str]:
     """The slopes of another source's spectrum, as `by_rule` tells them of digits, and the ends of its shares."""
     rows = strata[strata["images_seen"] >= earliest]
@@ -117,6 +142,6 @@ def elsewhere(evals: "DataFrame", strata: "DataFrame", earliest: float) -> dict[
         **{f"elsewhere_{name}": interval(one.value, one.lo, one.hi) for name, one in said},
         "elsewhere_runs": count(evals["run_id"].nunique()),
         "elsewhere_onset": _onset(evals),
-        "elsewhere_copies": share(*share_of_runs(largest["n_memorized"], largest["n_generated"])),
+        "elsewhere_memorized": share(*share_of_runs(largest["n_memorized"], largest["n_generated"])),
         "elsewhere_null": f"{count(last['n_null_memorized'].sum())} of {count(last['n_generated'].sum())}",
     }

@@ -7,8 +7,8 @@ import pandas
 import pytest
 from scipy.special import expit
 
-from analysis.studies.robustness import by_design, by_rule, by_steps, elsewhere
-from analysis.table import validated
+from analysis.studies.robustness import by_design, by_rule, by_steps, elsewhere, offset
+from analysis.table import Tables, validated
 from scaling.config import build, given
 from scaling.identity import canonical
 
@@ -88,7 +88,37 @@ def test_rules_of_one_law_agree(strata):
     one = asked[asked["run_id"].str.endswith("a")].assign(n_null_memorized=1)
     other = elsewhere(validated(one, "evals", where="evals")[0], rows[0], 25_600)
     assert other["elsewhere_runs"] == "12" and other["elsewhere_null"] == "12 of 3,072"
-    assert other["elsewhere_params"] in lines[0] and other["elsewhere_onset"] in lines[0]
+    for name in ("params", "copies", "images_seen", "onset", "memorized"):
+        assert f" {other[f'elsewhere_{name}']} |" in lines[0], name
+
+
+def planted(side: int, away: float, seed: int) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """Runs on images of `side` pixels: logit = 2 ln(p / 4e4) + 2 ln(r / 8) + 2 ln(t / 5e4) + away, luck of a run."""
+    rng, rows = np.random.default_rng(seed), []
+    for size, draw in product((1e4, 4e4, 16e4), range(8)):
+        luck = 0.2 * rng.standard_normal()
+        for t, r in product((25_600, 51_200, 204_800), (1, 8, 64)):
+            logit = 2 * np.log(size / 4e4) + 2 * np.log(r / 8) + 2 * np.log(t / 5e4) + away + luck
+            back = rng.binomial(100, expit(logit))
+            rows.append({"run_id": f"{side}{size:g}{draw}", "params": size, "seed": draw, "images_seen": t, "copies": r,
+                         "n_ideal_basin_recovered": 100, "n_basin_recovered": back})  # fmt: skip
+    strata = pandas.DataFrame(rows)
+    runs = strata.drop_duplicates("run_id")[["run_id", "params", "seed"]]
+    return runs.assign(n_unique=256, design="spectrum", rotate=0, image_size=side, channels=1), strata
+
+
+def test_what_another_source_changes_is_told_at_equal_size_and_at_equal_size_per_pixel():
+    """14x14 images 1 logit harder: -1 at equal size; at equal size per pixel -1 + 2 ln(196/64) = 1.24."""
+    (evals, strata), (other, rows) = planted(8, 0.0, 1), planted(14, -1.0, 2)
+    apart = evals.assign(
+        run_id=lambda frame: frame["run_id"] + "x", rotate=1
+    )  # another rotation: not of the comparison
+    known = pandas.concat([strata, strata.assign(run_id=lambda frame: frame["run_id"] + "x", n_basin_recovered=0)])
+    beside = Tables(other, rows, *[pandas.DataFrame()] * 3)
+    found = offset(pandas.concat([evals, apart]), known, beside, 25_600)
+    for key, truth in (("offset", -1.0), ("offset_per_pixel", -1 + 2 * np.log(196 / 64))):
+        value, lo, hi = ends(found[f"elsewhere_{key}"])
+        assert lo < truth < hi and abs(value - truth) < 0.3
 
 
 def test_finer_sampling_is_compared_on_the_same_weights():

@@ -20,6 +20,7 @@ from analysis.studies.memorization_figures import collapsed, predicted_against_m
 from analysis.studies.quoted import count, interval, number, share
 from analysis.studies.rate_law import rate_law, slopes
 from analysis.studies.robustness import by_design, by_rule, by_steps, elsewhere, offset
+from analysis.studies.robustness_figures import other_images
 from analysis.studies.study import Study, drawn
 from analysis.summary import holdout_minima, last_evaluations, pooled_rates, study_fits, with_exposures
 from analysis.table import Tables, load
@@ -219,6 +220,8 @@ def figures(tables: Tables, folder: Path) -> Sequence["ReportFigure"]:
     prediction = read_table(folder / PREDICTION)
     if set(prediction["run_id"]) & set(tables.evals["run_id"]):
         made.append(predicted_against_measured(prediction, tables))
+    if (folder / ELSEWHERE).exists():
+        made.append(other_images(evals, strata, load(folder / ELSEWHERE)))
     kept = Tables(evals, strata, tables.noise_levels, tables.prompts, tables.images)
     return [*made, *_attack(kept), *_of_the_report(kept)]
 

@@ -107,16 +107,20 @@ def by_steps(evals: "DataFrame", finer: "DataFrame") -> dict[str, str]:
     return {"steps": table(header, rows), **{f"steps_{name}": share(value) for name, value in most.items()}}
 
 
+def matching(evals: "DataFrame", other: Tables) -> "DataFrame":
+    """The evaluations of the spectrum of 256 images that have the sizes and seeds of the runs of another source."""
+    alike = (evals["n_unique"] == 256) & (evals["design"] == "spectrum") & (evals["rotate"] == 0)
+    return evals[alike & evals["params"].isin(other.evals["params"]) & evals["seed"].isin(other.evals["seed"])]
+
+
 def offset(evals: "DataFrame", strata: "DataFrame", other: Tables, earliest: float) -> dict[str, str]:
     """What another source changes in recovery's logit, against the runs of `by_rule` of the same sizes and seeds.
 
     At equal parameters and at equal parameters per pixel; copies and images seen are in both laws.
     """
-    alike = (evals["n_unique"] == 256) & (evals["design"] == "spectrum") & (evals["rotate"] == 0)
-    alike &= evals["params"].isin(other.evals["params"]) & evals["seed"].isin(other.evals["seed"])
     shape = ["run_id", "image_size", "channels"]
     frames = []
-    for source, told, of in ((1.0, evals[alike], strata), (np.e, other.evals, other.strata)):
+    for source, told, of in ((1.0, matching(evals, other), strata), (np.e, other.evals, other.strata)):
         rows = of[of["images_seen"] >= earliest].merge(told[shape].drop_duplicates(), on="run_id")
         frames.append(rows.assign(source=source))
     import pandas

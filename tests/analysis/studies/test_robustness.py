@@ -8,6 +8,7 @@ import pytest
 from scipy.special import expit
 
 from analysis.studies.robustness import by_design, by_rule, by_steps, elsewhere, offset
+from analysis.studies.robustness_figures import other_images
 from analysis.table import Tables, validated
 from scaling.config import build, given
 from scaling.identity import canonical
@@ -141,3 +142,17 @@ def test_finer_sampling_is_compared_on_the_same_weights():
     assert found["steps"].strip().splitlines()[2:] == [
         "| 10,000 | 10 % | 10 % | 10 % | 10 % | 0.10 | 0.10 |", "| 100,000 | 40 % | 46 % | 10 % | 10 % | 0.10 | 0.10 |",
     ]  # fmt: skip
+
+
+def test_two_sources_are_drawn_at_the_last_evaluation_of_the_same_sizes_and_seeds():
+    """3 sizes x 3 numbers of copies a source, the planted harder source lower at every middle of the S."""
+    (evals, strata), (other, rows) = planted(8, 0.0, 1), planted(14, -1.0, 2)
+    larger = strata.assign(run_id="big", params=64e4)  # a size that the other source has not
+    known, of_all = pandas.concat([evals, evals.assign(run_id="big", params=64e4)]), pandas.concat([strata, larger])
+    figure = other_images(known, of_all, Tables(other, rows, *[pandas.DataFrame()] * 3))
+    rates = figure.data.pivot(index=["params", "copies"], columns="images", values="rate")
+    assert len(rates) == 9 and rates.notna().all(axis=None)
+    between = (rates.iloc[:, 1] > 0.1) & (rates.iloc[:, 1] < 0.9)
+    assert between.any() and (rates[between].iloc[:, 0] < rates[between].iloc[:, 1]).all()
+    last = strata[(strata["images_seen"] == 204_800) & (strata["params"] == 4e4) & (strata["copies"] == 8)]
+    assert rates.loc[(4e4, 8)].iloc[1] == last["n_basin_recovered"].sum() / 800

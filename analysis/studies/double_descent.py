@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.double_descent import predicted_threshold, verdicts
-from analysis.studies.double_descent_figures import across, curves
+from analysis.studies.double_descent_figures import across, curves, images
 from analysis.studies.over_runs import LEVEL, SEED, mean_of_runs, share_of_runs
 from analysis.studies.quoted import count, interval, number, share, table
 from analysis.studies.study import Study
@@ -26,6 +26,7 @@ WEIGHTS = "params_no_time"
 VALLEY, WINDOW = (0.0, 0.25), (0.5, 2.0)  # in predicted thresholds
 FITTED = 0.05  # of the smallest size's training loss: below it the frozen draws are fitted
 STILL = 0.01  # a training loss that changes less over a doubling of the images seen has converged
+MOST_AT_SIZES = 3  # numbers of images that the settings over sizes have: more are a curve of their own
 SAID = {"present": "peak", "absent": "no peak", "cannot_tell": "cannot tell"}
 
 
@@ -146,18 +147,25 @@ def _fitted(sizes: Mapping[float, "DataFrame"]) -> str:
     return count(below[0]) if below else "never"
 
 
-def _data_wise(last: "DataFrame") -> dict[str, str]:
-    """The curve over numbers of images at one size: the size and the draws that have most of them."""
+def over_images(last: "DataFrame") -> tuple["DataFrame", float, Mapping[str, Any]]:
+    """The size and draws with most numbers of images: their rows, images at the predicted peak, and the verdict."""
     groups = last[last["noise_draws"].notna()].groupby([WEIGHTS, "noise_draws"])
     (weights, draws), rows = max(groups, key=lambda one: one[1]["n_unique"].nunique())
     first = rows.iloc[0]
     predicted = weights / (draws * first["channels"] * first["image_size"] ** 2)
     (verdict,) = verdicts(rows, x="n_unique", y="holdout_loss", predicted=predicted, level=LEVEL, seed=SEED)
+    return rows, predicted, verdict
+
+
+def _data_wise(last: "DataFrame") -> dict[str, str]:
+    """The curve over numbers of images at one size."""
+    rows, predicted, verdict = over_images(last)
     means = [[count(n), _mean(part, "train_loss"), _mean(part, "holdout_loss"),
               share(*share_of_runs(part["n_memorized"], part["n_generated"]))]
              for n, part in rows.groupby("n_unique")]  # fmt: skip
     return {
-        "data_weights": count(weights), "data_predicted": number(predicted), "data_verdict": said(verdict),
+        "data_weights": count(rows[WEIGHTS].iloc[0]), "data_predicted": number(predicted),
+        "data_verdict": said(verdict), "data_runs": count(len(rows)),
         "data_wise": table(["images", "training loss", "hold-out loss", "copies among samples"], means),
         "data_peak": "none" if verdict["peak_x"] is None else interval(
             *(verdict[end] for end in ("peak_x", "peak_lo", "peak_hi"))),
@@ -195,12 +203,15 @@ def _converged(evals: "DataFrame", last: "DataFrame") -> dict[str, str]:
 
 
 def figures(tables: Tables, folder: Path) -> Sequence["ReportFigure"]:
-    """The curves of both losses with their peaks, and what else happens across the peak."""
-    by_setting = settings(last_evaluations(tables.evals))
+    """The curves of both losses with their peaks, what else happens across the peak, and both losses over images."""
+    last = last_evaluations(tables.evals)
+    by_setting = settings(last)
     found = {name: (confirmed(rows) or judged(rows, None), threshold(rows)) for name, rows in by_setting.items()}
     minima = {name: holdout_minima(tables.evals[tables.evals["run_id"].isin(rows["run_id"])])
               for name, rows in by_setting.items()}  # fmt: skip
-    return [curves(by_setting, found), across(by_setting, minima, {name: p for name, (_, p) in found.items()})]
+    made = [curves(by_setting, found), across(by_setting, minima, {name: p for name, (_, p) in found.items()})]
+    rows, predicted, verdict = over_images(last)
+    return [*made, images(rows, predicted, verdict)] if rows["n_unique"].nunique() > MOST_AT_SIZES else made
 
 
 STUDY = Study("double_descent", numbers, figures)

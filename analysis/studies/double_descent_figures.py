@@ -1,4 +1,4 @@
-"""Study 2 in two pictures: both losses over sizes with the peak, and copies, KID and early stopping across it."""
+"""Study 2 in pictures: both losses over sizes with the peak, copies, KID and early stopping across it, over images."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -29,11 +29,9 @@ def curves(
     panels, data = [], []
     for name, rows in settings.items():
         verdict, predicted = found[name]
-        losses = pandas.concat([_means(rows, loss).assign(loss=loss) for loss in SHOWN], ignore_index=True)
-        data.append(losses.assign(setting=name))
-        ends = tuple(verdict[end] for end in ("peak_x", "peak_lo", "peak_hi"))
-        peak = None if None in ends else ends
-        panels.append(DescentPanel(name, XLABEL, losses, peak, predicted))
+        panel = _panel(name, XLABEL, rows, WEIGHTS, verdict, predicted)
+        data.append(panel.losses.assign(setting=name))
+        panels.append(panel)
     figure = plot_descents(panels)
     runs = sum(len(rows) for rows in settings.values())
     caption = (
@@ -47,6 +45,22 @@ def curves(
     }
     said = "; ".join(f"{name}: hold-out loss highest at {count_label(one.idxmax())}" for name, one in held.items())
     return ReportFigure("curves", "descent", figure, caption, f"{said} weights.", True, pandas.concat(data))
+
+
+def images(rows: "DataFrame", predicted: float, verdict: Mapping[str, Any]) -> ReportFigure:
+    """Training and hold-out loss of one size over numbers of images, the peak and where it was predicted."""
+    size, draws = rows[WEIGHTS].iloc[0], rows["noise_draws"].iloc[0]
+    name = f"{size:,.0f} weights, {draws:.0f} draws an image"
+    panel = _panel(name, "unique images (log scale)", rows, "n_unique", verdict, predicted)
+    figure = plot_descents([panel])
+    caption = (
+        f"Training and hold-out loss at the end of models of one size ({name}) over numbers of images. Bars: standard "
+        f"error of the runs' mean. Dotted: weights / (draws x 64), where the peak was predicted; a triangle: a peak "
+        f"that was found, with its 95 % interval. n = {len(rows)} runs."
+    )
+    held = panel.losses[panel.losses["loss"] == "holdout_loss"].set_index("x")["mean"]
+    alt = f"Hold-out loss over {len(held)} numbers of images, highest at {held.idxmax():.0f}, {held.max():.2f}."
+    return ReportFigure("over_images", "descent", figure, caption, alt, True, panel.losses)
 
 
 def across(
@@ -92,10 +106,20 @@ def across(
     return ReportFigure("across", "descent", figure, caption, alt, True, table)
 
 
-def _means(rows: "DataFrame", column: str) -> "DataFrame":
-    """Columns x, mean, se (NaN of one run), n: a row a size."""
+def _panel(
+    name: str, xlabel: str, rows: "DataFrame", x: str, verdict: Mapping[str, Any], predicted: float | None
+) -> DescentPanel:
     import pandas
 
-    grouped = rows[rows[column].notna()].groupby(WEIGHTS)[column]
+    losses = pandas.concat([_means(rows, loss, x).assign(loss=loss) for loss in SHOWN], ignore_index=True)
+    ends = tuple(verdict[end] for end in ("peak_x", "peak_lo", "peak_hi"))
+    return DescentPanel(name, xlabel, losses, None if None in ends else ends, predicted)
+
+
+def _means(rows: "DataFrame", column: str, by: str = WEIGHTS) -> "DataFrame":
+    """Columns x, mean, se (NaN of one run), n: a row a value of `by`."""
+    import pandas
+
+    grouped = rows[rows[column].notna()].groupby(by)[column]
     found = {"mean": grouped.mean(), "se": grouped.std(ddof=1) / np.sqrt(grouped.size()), "n": grouped.size()}
     return pandas.DataFrame(found).rename_axis("x").reset_index()

@@ -9,7 +9,7 @@ from scipy.special import expit
 
 from analysis.studies.competing import RIVALS, competing
 
-FULL, EXPOSURES = list(RIVALS)[:2]
+WORDS = {short: words for short, (words, *_) in RIVALS.items()}
 
 
 def planted(time: float) -> pandas.DataFrame:
@@ -47,16 +47,15 @@ def timed() -> dict[str, str]:
 def test_the_planted_law_is_best_and_those_that_lack_something_are_told(timed):
     """All rivals are scored; each that ignores size, images, copies or time is worse beyond chance."""
     rows = by_law(timed)
-    assert timed["x_best"] == FULL and rows[FULL][:1] == ["3"] and rows[FULL][2] == "best"
-    assert set(rows) == set(RIVALS)
-    for words in RIVALS:
-        if "whatever" in words or words == EXPOSURES:
-            assert low(rows[words][2]) > 0, words
+    assert timed["x_lag_quotients"] == "best" and rows[WORDS["quotients"]][:1] == ["3"]
+    assert set(rows) == set(WORDS.values())
+    for short in ("no_time", "no_images", "no_size", "no_copies"):
+        assert low(timed[f"x_lag_{short}"]) > 0 and rows[WORDS[short]][2] == timed[f"x_lag_{short}"], short
 
 
 def test_exposures_suffice_where_they_do_and_laws_of_missing_columns_do_not_compete():
     """Without time the short law is best or as good: its difference holds 0, and so does that of the law with time."""
-    rows = by_law(competing(planted(0.0).drop(columns=["copies", "n_train"]), "hits", "trials", "x"))
-    told = [rows[words][2] for words in (FULL, EXPOSURES)]
+    found = competing(planted(0.0).drop(columns=["copies", "n_train"]), "hits", "trials", "x")
+    told = [found[f"x_lag_{short}"] for short in ("quotients", "no_time")]
     assert all(text == "best" or low(text) <= 0.002 for text in told)
-    assert len(rows) == len(RIVALS) - 1 and not any("training set" in words for words in rows)
+    assert len(by_law(found)) == len(RIVALS) - 1 and "x_lag_five" not in found

@@ -115,6 +115,7 @@ def _model_wise(rows: "DataFrame", evals: "DataFrame") -> dict[str, str]:
         "peak_loss": _mean(top, "holdout_loss"),
         "last_loss": _mean(last, "holdout_loss"),
         "copies": ", ".join(share(*share_of_runs(one["n_memorized"], one["n_generated"])) for one in (top, last)),
+        "last_copies": share(*share_of_runs(last["n_memorized"], last["n_generated"])),
         "kid": ", ".join(_mean(one, "kid", 2) for one in (first, top, last)),
         "fitted": _fitted(sizes),
     }

@@ -80,7 +80,7 @@ def test_convergence_is_of_the_last_doubling(found):
 
 def test_copies_are_told_at_the_peak_and_at_the_end(found):
     at_peak, end = found["64_4_copies"].split(", ")
-    assert end.startswith("10 %") and not at_peak.startswith("none")
+    assert end.startswith("10 %") and not at_peak.startswith("none") and found["64_4_last_copies"] == end
 
 
 def test_the_curve_over_images_is_that_of_the_size_with_most_of_them(found):

@@ -19,7 +19,7 @@ from analysis.studies.competing import competing
 from analysis.studies.memorization_figures import collapsed, predicted_against_measured
 from analysis.studies.quoted import count, interval, number, share
 from analysis.studies.rate_law import rate_law, slopes
-from analysis.studies.robustness import by_design, by_rule, by_steps, elsewhere, offset
+from analysis.studies.robustness import by_design, by_rule, by_steps, elsewhere, offset, one_spectrum
 from analysis.studies.robustness_figures import other_images
 from analysis.studies.study import Study, drawn
 from analysis.summary import holdout_minima, last_evaluations, pooled_rates, study_fits, with_exposures
@@ -231,9 +231,7 @@ def _attack(tables: Tables) -> list["ReportFigure"]:
     from analysis.pictures.instrument_figures import budget
 
     evals, images = tables.evals, tables.images
-    one = evals[
-        (evals["design"] == "spectrum") & (evals["n_unique"] == 256) & (evals["rotate"] == 0) & (evals["seed"] == 0)
-    ]
+    one = evals[one_spectrum(evals) & (evals["seed"] == 0)]
     kept = Tables(one, tables.strata, tables.noise_levels, tables.prompts, images[images["run_id"].isin(one["run_id"])])
     return drawn(budget(kept, LEVEL))
 

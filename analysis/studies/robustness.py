@@ -15,7 +15,7 @@ from analysis.summary import last_evaluations
 from analysis.table import Tables
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 HITS, CEILING = "n_basin_recovered", "n_ideal_basin_recovered"
 RATES = {
@@ -27,6 +27,11 @@ SLOPES = ("params", "copies", "images_seen")
 DESIGNS = {"spectrum": ("spectrum",), "every other design": ("none", "uniform", "subset", "strata")}
 
 
+def one_spectrum(evals: "DataFrame") -> "Series":
+    """Which evaluations are of the spectrum of 256 images in its first rotation."""
+    return (evals["n_unique"] == 256) & (evals["design"] == "spectrum") & (evals["rotate"] == 0)
+
+
 def by_rule(evals: "DataFrame", strata: "DataFrame", earliest: float) -> dict[str, str]:
     """The spectrum of 256 images at the rule, half and double its rate and with raw weights: slopes, copies, onset.
 
@@ -34,7 +39,7 @@ def by_rule(evals: "DataFrame", strata: "DataFrame", earliest: float) -> dict[st
     """
     words = width_rule(evals).map(RATES).where(evals["ema"].notna(), "raw weights")
     other = evals[words.notna() & (words != RATES["0.005 (width/16)^-0.9"])]
-    alike = (evals["n_unique"] == 256) & (evals["design"] == "spectrum") & (evals["rotate"] == 0)
+    alike = one_spectrum(evals)
     alike &= evals["width"].isin(other["width"]) & evals["seed"].isin(other["seed"])
     lines, values = [], dict[str, list[float]]()
     for rule in (*RATES.values(), "raw weights"):
@@ -109,8 +114,9 @@ def by_steps(evals: "DataFrame", finer: "DataFrame") -> dict[str, str]:
 
 def matching(evals: "DataFrame", other: Tables) -> "DataFrame":
     """The evaluations of the spectrum of 256 images that have the sizes and seeds of the runs of another source."""
-    alike = (evals["n_unique"] == 256) & (evals["design"] == "spectrum") & (evals["rotate"] == 0)
-    return evals[alike & evals["params"].isin(other.evals["params"]) & evals["seed"].isin(other.evals["seed"])]
+    return evals[
+        one_spectrum(evals) & evals["params"].isin(other.evals["params"]) & evals["seed"].isin(other.evals["seed"])
+    ]
 
 
 def offset(evals: "DataFrame", strata: "DataFrame", other: Tables, earliest: float) -> dict[str, str]:

@@ -53,7 +53,7 @@ def other_images(evals: "DataFrame", strata: "DataFrame", other: Tables) -> Repo
     most = data.sort_values(["params", "copies"]).groupby("images").last()["rate"]
     caption = (
         f"The same spectrum of copies on two sources, three draws of images pooled: noised training images that come "
-        f"back, as a share of those that the ideal denoiser brings back; bars: 95 % of the chains (Wilson). "
+        f"back, as a share of those that the ideal denoiser does; bars: 95 % of chains (Wilson), not of other draws. "
         f"n = {known['run_id'].nunique()} and {other.evals['run_id'].nunique()} runs."
     )
     alt = "At the largest size and most copies: " + "; ".join(f"{of} {100 * rate:.0f} %" for of, rate in most.items())

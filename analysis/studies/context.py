@@ -11,14 +11,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.rates import wilson
-from analysis.studies.context_figures import by_size
-from analysis.studies.context_pairs import HITS, TRIALS, estimands, exchanged, paired, size_log_odds
-from analysis.studies.over_runs import mean_of_runs
+from analysis.studies.context_figures import company
+from analysis.studies.context_law import beside_the_law, foretold
+from analysis.studies.context_pairs import (
+    HITS,
+    TRIALS,
+    Pairs,
+    Told,
+    estimands,
+    exchanged,
+    over_draws,
+    paired,
+    size_difference,
+    size_log_odds,
+)
 from analysis.studies.quoted import count, interval, number, share, table
 from analysis.studies.rate_law import rate_law, slope
 from analysis.studies.study import Study
 from analysis.summary import last_evaluations
-from analysis.table import Tables
+from analysis.table import Tables, load
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -27,6 +38,11 @@ if TYPE_CHECKING:
 
 BESIDE = {"unique": "the rest all unique", "equal": "the rest few, 8 copies each", "matched": "… of 144 images in all",
           "duplicated": "16 of the rest with 16 copies"}  # fmt: skip
+COMPARED = {"equal": "the rest few instead of all unique", "matched": "… of 144 images in all",
+            "left_tagged": "when the most duplicated have left: tagged",
+            "left_rest": "when the most duplicated have left: the rest"}  # fmt: skip
+EXCHANGED = ("unique", "equal")  # where copies are exchanged for time: the registered company, and the other beside it
+BEFORE = "memorization"  # the study whose law is asked
 
 
 def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
@@ -34,13 +50,18 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
     strata = with_context(tables)
     last = last_evaluations(strata)
     own = last[last["copies"] == last["tagged"]]
-    found = {"n_runs": count(last["run_id"].nunique()), "recovered": _recovered(own)}
-    for name in ("equal", "matched"):
-        found |= _compared(own, "unique", name, name)
-    found |= _compared(own[own["tagged"] == 4], "duplicated", "unique", "left_tagged")
     rest = last[(last["copies"] == 1) & (last["tagged"] == 4)]
-    found |= _compared(rest, "duplicated", "unique", "left_rest")
-    return found | _exchange(strata)
+    pairs = {
+        "equal": paired(own, "unique", "equal"),
+        "matched": paired(own, "unique", "matched"),
+        "left_tagged": paired(own[own["tagged"] == 4], "duplicated", "unique"),
+        "left_rest": paired(rest, "duplicated", "unique"),
+    }
+    found = {"n_runs": count(last["run_id"].nunique()), "recovered": _recovered(own)}
+    for key, one in pairs.items():
+        found |= _compared(one, key)
+    found["differences"] = _differences(pairs)
+    return found | _exchange(strata) | foretold(beside_the_law(load(folder.parent / BEFORE), strata), BESIDE)
 
 
 def with_context(tables: Tables) -> "DataFrame":
@@ -66,39 +87,58 @@ def _recovered(own: "DataFrame") -> str:
     sizes = sorted(own["params"].unique())
     rows = []
     for (copies, context), part in own.groupby(["copies", "context"]):
-        shares = [part[part["params"] == size][[HITS, TRIALS]].sum() for size in sizes]
-        rows.append([f"{copies:.0f}, {BESIDE[context]}", *(share(*map(float, wilson(*one))) for one in shares)])
+        shares = {size: wilson(*cells[[HITS, TRIALS]].sum()) for size, cells in part.groupby("params")}
+        told = [share(*map(float, shares[size])) if size in shares else "not run" for size in sizes]
+        rows.append([f"{copies:.0f}, {BESIDE[context]}", *told])
     return table(["copies of the tagged, company", *(f"{size:,.0f} parameters" for size in sizes)], rows)
 
 
-def _compared(rows: "DataFrame", of: str, to: str, key: str) -> dict[str, str]:
-    """Log-odds of recovery in context `to` minus in `of`: over all sizes, its slope in ln params, and by size."""
-    pairs = paired(rows, of, to)
-    odds, slope = estimands(pairs)
-    p, p_slope = exchanged(pairs)
-    return {
-        f"{key}_log_odds": interval(*odds), f"{key}_slope": interval(*slope), f"{key}_pairs": count(len(pairs.params)),
-        f"{key}_p": number(p), f"{key}_slope_p": number(p_slope),
-        f"{key}_by_size": ", ".join(interval(*told) for told in size_log_odds(pairs).values()),
+def _compared(pairs: Pairs, key: str) -> dict[str, str]:
+    """The log-odds of recovery, their slope in ln params, the difference of the shares in points; each one's p."""
+    odds, slope, difference = estimands(pairs)
+    p = {f"{key}{of}_p": number(one) for of, one in zip(("", "_slope", "_difference"), exchanged(pairs), strict=True)}
+    return p | {
+        f"{key}_log_odds": interval(*odds), f"{key}_slope": interval(*slope),
+        f"{key}_difference": interval(*points(difference)), f"{key}_pairs": count(len(pairs.params)),
+        f"{key}_by_size": ", ".join(interval(*told) for told in size_log_odds(pairs).values()) or "cannot tell",
     }  # fmt: skip
 
 
+def points(told: Told) -> Told:
+    """A share and its ends in percentage points."""
+    value, lo, hi = told
+    return 100 * value, 100 * lo, 100 * hi
+
+
+def _differences(pairs: Mapping[str, Pairs]) -> str:
+    """A row a comparison and number of copies, a column a size: the difference of the recovered shares, in points."""
+    sizes = sorted({size for one in pairs.values() for size in one.params})
+    rows = []
+    for key, one in pairs.items():
+        for copies in np.unique(one.copies):
+            told = size_difference(one.at(one.copies == copies))
+            cells = [interval(*points(told[size])) if size in told else "not run" for size in sizes]
+            rows.append([f"{COMPARED[key]}, {copies:.0f} {'copy' if copies == 1 else 'copies'}", *cells])
+    return table(["difference in points", *(f"{size:,.0f} parameters" for size in sizes)], rows)
+
+
 def _exchange(strata: "DataFrame") -> dict[str, str]:
-    """chi by size, of the tagged among unique images, over their copies and all evaluations.
+    """chi by size in each of EXCHANGED, of the tagged over their copies and all evaluations.
 
     A draw's runs share its images: chi is told of each draw, then as the mean over draws with Student's t, as every
     estimand here.
     """
-    alone = strata[(strata["context"] == "unique") & (strata["copies"] == strata["tagged"])]
-    alone = alone[(alone["images_seen"] > 0) & (alone[TRIALS] > 0)]
+    own = strata[(strata["copies"] == strata["tagged"]) & (strata["images_seen"] > 0) & (strata[TRIALS] > 0)]
     said, found = [], {}
-    for size, rows in alone.groupby("params"):
-        each = [_chi(part) for _, part in rows.groupby("draw")]
-        known = [value for value in each if np.isfinite(value)]
-        mean = mean_of_runs(known) if known else None
-        found[f"chi_{size:.0f}"] = interval(mean.value, mean.lo, mean.hi) if mean else "cannot tell"
-        said.append([count(size), found[f"chi_{size:.0f}"], f"{len(known)} of {len(each)}"])
-    return found | {"chi": table(["parameters", "chi", "draws that tell it"], said)}
+    for size, rows in own.groupby("params"):
+        cells = [count(size)]
+        for context in EXCHANGED:
+            each = np.array([_chi(part) for _, part in rows[rows["context"] == context].groupby("draw")])
+            found[f"chi_{context}_{size:.0f}"] = interval(*over_draws(each))
+            cells += [found[f"chi_{context}_{size:.0f}"], f"{np.isfinite(each).sum()} of {len(each)}"]
+        said.append(cells)
+    header = [word for context in EXCHANGED for word in (f"chi, {BESIDE[context]}", "draws that tell it")]
+    return found | {"chi": table(["parameters", *header], said)}
 
 
 def _chi(rows: "DataFrame") -> float:
@@ -111,11 +151,11 @@ def _chi(rows: "DataFrame") -> float:
 
 
 def figures(tables: Tables, folder: Path) -> Sequence["ReportFigure"]:
-    """Recovery of the tagged by company, and the contexts' log-odds over sizes."""
-    last = last_evaluations(with_context(tables))
-    own = last[last["copies"] == last["tagged"]]
-    pairs = {name: paired(own, "unique", name) for name in ("equal", "matched")}
-    return [by_size(own, BESIDE, {name: size_log_odds(one) for name, one in pairs.items()})]
+    """Recovery of the tagged by company, over sizes, and beside what study 1's law says of it."""
+    strata = with_context(tables)
+    last = last_evaluations(strata)
+    return [company(last[last["copies"] == last["tagged"]],
+                    beside_the_law(load(folder.parent / BEFORE), strata), BESIDE)]  # fmt: skip
 
 
-STUDY = Study("context", numbers, figures)
+STUDY = Study("context", numbers, figures, beside=(BEFORE,))

@@ -1,4 +1,4 @@
-"""Study 7 in one picture: the tagged images' recovery by size in every company, and the contexts' log-odds."""
+"""Study 7 in one picture: the tagged images' recovery by size in every company, and what study 1's law says of it."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -15,15 +15,15 @@ from analysis.words import count_label
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from analysis.studies.context_pairs import Told
-
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#007A5A", "#A6417A"
 SIGNS = {"unique": (BLUE, "o"), "equal": (VERMILION, "s"), "matched": (GREEN, "^"), "duplicated": (PURPLE, "D")}
-APART = 1.06  # of the sizes: points of one size beside each other
 
 
-def by_size(own: "DataFrame", words: Mapping[str, str], odds: Mapping[str, Mapping[float, "Told"]]) -> ReportFigure:
-    """A panel for each number of copies: recovery over sizes by company; the last: log-odds against unique company."""
+def company(own: "DataFrame", law: "DataFrame", words: Mapping[str, str]) -> ReportFigure:
+    """A panel for each number of copies: recovery over sizes by company; the last: measured against foretold shares.
+
+    own: the tagged images' last strata; law: every last stratum beside study 1's law (context_law.py).
+    """
     import pandas
 
     copies = sorted(own["copies"].unique())
@@ -33,22 +33,26 @@ def by_size(own: "DataFrame", words: Mapping[str, str], odds: Mapping[str, Mappi
     for axes, r in zip(panels, copies, strict=True):
         data += _recovered(axes, own[own["copies"] == r], words)
         axes.set(ylim=(-0.03, 1.03), title=f"{r:.0f} {'copy' if r == 1 else 'copies'}")
-    data += _log_odds(last, odds)
-    for axes in (*panels, last):
         _sizes(axes, own)
+    data += _against_the_law(last, law)
     panels[0].set_ylabel("recovered share of chains")
     signs = {label: sign for axes in panels for sign, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(list(signs.values()), list(signs), loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     caption = (
         f"Recovery of 32 tagged images with equal copies in different company, n_train and images seen the same; bars: "
-        f"95 % of the chains (Wilson). Right: log-odds of recovery against unique company, over the numbers of copies "
-        f"(Mantel-Haenszel), mean over draws of images with its 95 % interval. n = {own['run_id'].nunique()} runs."
+        f"95 % of the chains (Wilson). Right: every stratum's share of what the ideal denoiser brings back (filled: "
+        f"the tagged) beside what the law of study 1 says of it. n = {own['run_id'].nunique()} runs."
     )
-    ends = {name: list(told.values()) for name, told in odds.items() if told}
-    said = "; ".join(f"{name} {one[0][0]:.1f} at the smallest, {one[-1][0]:.1f} at the largest size"
+    ends = {name: _shares(part).iloc[-1] for name, part in own.groupby("context")}
+    said = ", ".join(f"{100 * one[HITS] / one[TRIALS]:.0f} % ({words[name]}, {one['copies']:.0f} copies)"
                      for name, one in ends.items())  # fmt: skip
-    alt = f"Log-odds against unique company: {said}."
+    alt = f"Recovered shares at the largest size and most copies: {said}."
     return ReportFigure("company", "curves", figure, caption, alt, True, pandas.concat(data, ignore_index=True))
+
+
+def _shares(part: "DataFrame") -> "DataFrame":
+    """Hits and trials of all draws by copies and size."""
+    return part.groupby(["copies", "params"], as_index=False)[[HITS, TRIALS]].sum()
 
 
 def _recovered(axes: Axes, own: "DataFrame", words: Mapping[str, str]) -> list["DataFrame"]:
@@ -58,7 +62,7 @@ def _recovered(axes: Axes, own: "DataFrame", words: Mapping[str, str]) -> list["
         part = own[own["context"] == name]
         if part.empty:
             continue
-        sums = part.groupby(["copies", "params"], as_index=False)[[HITS, TRIALS]].sum()
+        sums = _shares(part)
         rate, lo, hi = wilson(sums[HITS], sums[TRIALS])
         axes.errorbar(sums["params"], rate, yerr=[rate - lo, hi - rate], color=color, marker=marker, markersize=4,
                       linewidth=1.2, capsize=2, label=words[name])  # fmt: skip
@@ -66,29 +70,34 @@ def _recovered(axes: Axes, own: "DataFrame", words: Mapping[str, str]) -> list["
     return drawn
 
 
-def _log_odds(axes: Axes, odds: Mapping[str, Mapping[float, "Told"]]) -> list["DataFrame"]:
-    """A curve for each company with the intervals over draws; what was drawn."""
-    import pandas
-
+def _against_the_law(axes: Axes, law: "DataFrame") -> list["DataFrame"]:
+    """Means over draws of a stratum's measured share over the foretold; what was drawn."""
+    by = ["context", "tagged", "copies", "params"]
     drawn = []
-    for place, (name, told) in enumerate(odds.items()):
-        color, marker = SIGNS[name]
-        rows = pandas.DataFrame([(size, *one) for size, one in told.items()], columns=["params", "value", "lo", "hi"])
-        away = [rows["value"] - rows["lo"], rows["hi"] - rows["value"]]
-        axes.errorbar(rows["params"] * APART ** (2 * place - 1), rows["value"], yerr=away, color=color, marker=marker,
-                      markersize=4, linewidth=1.2, capsize=2)  # fmt: skip
-        drawn.append(rows.assign(context=f"{name}: log-odds against unique"))
-    axes.axhline(0, color=GREY, linewidth=1, linestyle=":", zorder=0)
-    axes.set(title="against unique company", ylabel="log-odds")
+    for name, (color, marker) in SIGNS.items():
+        rows = law[law["context"] == name].groupby(by, as_index=False)[["law", "measured"]].mean()
+        for tagged in (False, True):
+            some = rows[(rows["copies"] == rows["tagged"]) == tagged]
+            axes.plot(some["law"], some["measured"], marker, color=color, markersize=4,
+                      fillstyle="full" if tagged else "none", markeredgewidth=0.8)  # fmt: skip
+        drawn.append(rows.assign(context=f"{name}: foretold"))
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", zorder=0)
+    axes.set(title="beside study 1's law", ylabel="measured share of the ceiling", xlabel="share by the law",
+             xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))  # fmt: skip
+    _plain(axes)
     return drawn
 
 
 def _sizes(axes: Axes, own: "DataFrame") -> None:
     """The axis of sizes, its ticks at those that were trained."""
-    axes.title.set_fontsize(9)
     axes.set(xscale="log", xlabel="parameters (log scale)")
-    axes.xaxis.label.set_fontsize(8.5)
-    axes.spines[["top", "right"]].set_visible(False)
+    _plain(axes)
     shown = ticks_apart(own["params"], 0.3)
     axes.set_xticks(shown, [count_label(tick) for tick in shown])
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _plain(axes: Axes) -> None:
+    axes.title.set_fontsize(9)
+    axes.xaxis.label.set_fontsize(8.5)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -47,9 +47,9 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
     found: dict[str, str] = {}
     found |= _law(strata)
     late = strata[strata["images_seen"] >= EARLIEST]
-    quotients = _quotients(late)
-    found |= by_design(late, {name: quotients[name] for name in ("params_per_unique", "exposures", "time")})
-    found |= competing(late.assign(exposures=quotients["exposures"]), "n_basin_recovered", CEILING, "recovery")
+    variables = quotients(late)
+    found |= by_design(late, {name: variables[name] for name in ("params_per_unique", "exposures", "time")})
+    found |= competing(late.assign(exposures=variables["exposures"]), "n_basin_recovered", CEILING, "recovery")
     found |= by_rule(tables.evals, tables.strata, EARLIEST)
     found |= _cells(evals, tables.strata)
     found |= _questions(tables)
@@ -76,11 +76,12 @@ def _law(strata: "DataFrame") -> dict[str, str]:
     found |= slopes(rate_law(late, "n_basin_recovered", "n_basin", plain), "law")
     latest = strata[strata["images_seen"] >= LATEST]
     for name, rows in (("quotients", late), ("quotients_latest", latest)):
-        found |= slopes(rate_law(rows, "n_basin_recovered", CEILING, _quotients(rows)), name)
+        found |= slopes(rate_law(rows, "n_basin_recovered", CEILING, quotients(rows)), name)
     return found
 
 
-def _quotients(strata: "DataFrame") -> dict[str, Any]:
+def quotients(strata: "DataFrame") -> dict[str, Any]:
+    """The debate's variables, a value a stratum: parameters per image, how often an image was seen, how long, …"""
     return {
         "params_per_unique": strata["params"] / strata["n_unique"], "unique": strata["n_unique"],
         "exposures": strata["images_seen"] * strata["copies"] / strata["n_train"], "time": strata["images_seen"],

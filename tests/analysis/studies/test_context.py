@@ -22,6 +22,7 @@ LEVELS = {
     ("duplicated", 4): [[32, 4], [16, 16], [640, 1]],
 }  # fmt: skip
 CHI = 0.7
+RESULTS = Path(__file__).parents[3] / "results" / "context"
 
 
 def planted(equal: float, slope: float, left: float) -> Tables:
@@ -44,7 +45,8 @@ def planted(equal: float, slope: float, left: float) -> Tables:
             for copies in {copies for _, copies in LEVELS[context, r]}:
                 logit = -3 + x + 1.4 * (np.log(copies) + np.log(t / 204_800) / CHI) + company[context](x) + luck
                 strata.append({**shared, "copies": copies, "n_images": 32, "n_basin": 256,
-                               "n_basin_recovered": rng.binomial(256, expit(logit))})  # fmt: skip
+                               "n_ideal_basin_recovered": 256, "n_basin_recovered": rng.binomial(256, expit(logit)),
+                               "n_unique": sum(images for images, _ in LEVELS[context, r])})  # fmt: skip
     frames = {"evals": evals, "strata": strata, "noise_levels": [], "prompts": [], "images": []}
     return Tables(*(validated(pandas.DataFrame(of), name, where=name)[0] for name, of in frames.items()))
 
@@ -56,7 +58,7 @@ def tables() -> Tables:
 
 @pytest.fixture(scope="module")
 def found(tables) -> dict[str, str]:
-    return dict(numbers(tables, Path()))
+    return dict(numbers(tables, RESULTS))
 
 
 def ends(text: str) -> tuple[float, float, float]:
@@ -82,12 +84,13 @@ def test_the_others_gain_when_the_most_duplicated_leave(found):
     for key in ("left_tagged", "left_rest"):
         _, lo, hi = ends(found[f"{key}_log_odds"])
         assert lo < 0.8 < hi and found[f"{key}_pairs"] == "20"
+        assert float(found[f"{key}_difference"].split(" (")[0]) > 0 and float(found[f"{key}_difference_p"]) < 0.01
 
 
 def test_the_exchange_rate_is_told_by_size(found):
-    for size in SIZES:
-        _, lo, hi = ends(found[f"chi_{size}"])
-        assert lo < CHI < hi
+    told = [ends(found[f"chi_{context}_{size}"]) for context, size in product(("unique", "equal"), SIZES)]
+    assert sum(lo < CHI < hi for _, lo, hi in told) >= 9  # of ten intervals of 95 %
+    assert all(value == pytest.approx(CHI, abs=0.1) for value, *_ in told)
 
 
 def test_the_null_is_uniform_enough_and_not_fooled_by_luck(monkeypatch):
@@ -103,6 +106,21 @@ def test_the_null_is_uniform_enough_and_not_fooled_by_luck(monkeypatch):
         ]  # fmt: skip
         small += exchanged(paired(pandas.DataFrame(rows), "unique", "equal"))[0] < 0.05
     assert small <= 2
+
+
+def test_a_company_that_recovers_nothing_tells_a_difference_and_no_log_odds():
+    """0 of 128 in one company, 64 of 128 in the other: infinite log-odds, which are no p-value of 1 in 2,001 either."""
+    rows = [
+        {"context": context, "copies": 4, "params": 10_405, "draw": draw, "n_basin": 128,
+         "n_basin_recovered": hits + draw * (hits > 0)}
+        for (context, hits), draw in product((("unique", 0), ("equal", 64)), range(4))
+    ]  # fmt: skip
+    pairs = paired(pandas.DataFrame(rows), "unique", "equal")
+    odds, slope, difference = estimands(pairs)
+    assert np.isnan([*odds, *slope]).all() and difference[0] == pytest.approx((64 + 1.5) / 128)
+    p_odds, p_slope, p_difference = exchanged(pairs)
+    assert np.isnan([p_odds, p_slope]).all()
+    assert p_difference == pytest.approx(2 / 2**4, abs=0.03)  # all four pairs exchanged, or none
 
 
 def test_a_context_that_was_not_trained_is_named(tables):
@@ -124,10 +142,10 @@ def test_the_common_odds_ratio_is_that_of_its_tables():
 def test_an_interval_over_draws_is_wider_than_luck(tables):
     rows = with_context(tables)
     own = rows[(rows["copies"] == rows["tagged"]) & (rows["images_seen"] == 204_800)]
-    (_, lo, hi), _ = estimands(paired(own, "unique", "matched"))
+    (_, lo, hi), *_ = estimands(paired(own, "unique", "matched"))
     assert hi - lo > 2 * 0.2 / np.sqrt(4 * 10)
 
 
 def test_the_figure_tells_every_company(tables):
-    (one,) = figures(tables, Path())
-    assert {"unique", "equal", "matched", "duplicated", "equal: log-odds against unique"} <= set(one.data["context"])
+    (one,) = figures(tables, RESULTS)
+    assert {"unique", "equal", "matched", "duplicated", "equal: foretold"} <= set(one.data["context"])

@@ -1,0 +1,80 @@
+"""What the law of study 1 says of images in every company: fitted to other runs, with nothing left to fit here."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.fitting.estimate import fit
+from analysis.laws import law
+from analysis.registered import Over
+from analysis.studies.memorization import CEILING, EARLIEST, base, quotients
+from analysis.studies.quoted import count, interval, number, table
+from analysis.summary import last_evaluations
+from analysis.table import Tables
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Array = np.ndarray
+HITS = "n_basin_recovered"
+KNOWS = {"law": ("params_per_unique", "exposures", "time"), "blind": ("params", "exposures", "time")}
+
+
+def beside_the_law(known: Tables, strata: "DataFrame") -> "DataFrame":
+    """The last rows of `strata` with their share of the ceiling, `measured`, and what each of KNOWS says of it.
+
+    known: study 1's tables, all that the laws are fitted to. `blind` is the same law without the number of images, so
+    blind to company at equal n_train.
+    """
+    before, last = _told(base(known)[1]), last_evaluations(_told(strata))
+    return last.assign(measured=_share(last), **{name: _predicted(before, last, name) for name in KNOWS})
+
+
+def foretold(last: "DataFrame", words: Mapping[str, str]) -> dict[str, str]:
+    """How far the laws are from what was measured, over all strata, and the table of the tagged images.
+
+    last: of `beside_the_law`, with `context` and `tagged`. Errors are root mean squares, intervals over draws.
+    """
+    over = Over(last["draw"].to_numpy(), seed=0)
+    squares = {name: (last[name] - last["measured"]).to_numpy() ** 2 for name in KNOWS}
+    errors = {f"{name}_error": over.root(each) for name, each in squares.items()}
+    errors["blind_worse"] = over.mean(squares["blind"] - squares["law"], np.ones(len(last), bool))
+    return {
+        "foretold": _by_company(last[last["copies"] == last["tagged"]], words), "n_strata": count(len(last)),
+        **{name: interval(one["value"], one["lo"], one["hi"]) for name, one in errors.items()},
+    }  # fmt: skip
+
+
+def _told(strata: "DataFrame") -> "DataFrame":
+    """The rows with a ceiling, from where the averaged weights are no longer those of the warm-up."""
+    return strata[(strata["images_seen"] >= EARLIEST) & (strata[CEILING] > 0) & strata[HITS].notna()]
+
+
+def _share(rows: "DataFrame") -> Array:
+    return np.minimum(rows[HITS] / rows[CEILING], 1).to_numpy(float)
+
+
+def _variables(rows: "DataFrame", name: str) -> dict[str, Array]:
+    columns = {**quotients(rows), "params": rows["params"]}
+    return {variable: np.asarray(columns[variable], float) for variable in KNOWS[name]}
+
+
+def _predicted(before: "DataFrame", rows: "DataFrame", name: str) -> Array:
+    """The share that the law NAME of KNOWS, fitted to the rows `before`, gives `rows`."""
+    trials = before[CEILING].to_numpy(float)
+    hits = np.minimum(before[HITS].to_numpy(float), trials)
+    fitted = fit(law("logistic", KNOWS[name]), _variables(before, name), hits, trials=trials, starts=16)
+    return fitted.predict(_variables(rows, name))
+
+
+def _by_company(own: "DataFrame", words: Mapping[str, str]) -> str:
+    """A row a context and number of copies, a column a size: measured and foretold share, means over draws."""
+    sizes = sorted(own["params"].unique())
+    rows = []
+    for (copies, context), part in own.groupby(["copies", "context"]):
+        mean = part.groupby("params")[["measured", "law"]].mean()
+        told = [" / ".join(f"{number(100 * one)} %" for one in mean.loc[size]) if size in mean.index else "not run"
+                for size in sizes]  # fmt: skip
+        rows.append([f"{copies:.0f}, {words[context]}", *told])
+    return table(["copies of the tagged, company", *(f"{size:,.0f} parameters" for size in sizes)], rows)

@@ -4,7 +4,7 @@ Estimands and null as results/context/README.md registered them before the runs.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +60,9 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
     found = {"n_runs": count(last["run_id"].nunique()), "recovered": _recovered(own)}
     for key, one in pairs.items():
         found |= _compared(one, key)
-    found["differences"] = _differences(pairs)
+    found |= _at_four_copies(own[own["tagged"] == 4])
+    found["differences"] = _by_copies(pairs, size_difference, _points)
+    found["odds"] = _by_copies(pairs, size_log_odds, interval)
     return found | _exchange(strata) | foretold(beside_the_law(load(folder.parent / BEFORE), strata), BESIDE)
 
 
@@ -97,29 +99,38 @@ def _compared(pairs: Pairs, key: str) -> dict[str, str]:
     """The log-odds of recovery, their slope in ln params, the difference of the shares in points; each one's p."""
     odds, slope, difference = estimands(pairs)
     p = {f"{key}{of}_p": number(one) for of, one in zip(("", "_slope", "_difference"), exchanged(pairs), strict=True)}
+    by_copies = {copies: estimands(pairs.at(pairs.copies == copies))[1] for copies in np.unique(pairs.copies)}
     return p | {
-        f"{key}_log_odds": interval(*odds), f"{key}_slope": interval(*slope),
-        f"{key}_difference": interval(*points(difference)), f"{key}_pairs": count(len(pairs.params)),
-        f"{key}_by_size": ", ".join(interval(*told) for told in size_log_odds(pairs).values()) or "cannot tell",
+        f"{key}_log_odds": interval(*odds), f"{key}_slope": interval(*slope), f"{key}_difference": _points(*difference),
+        f"{key}_pairs": count(len(pairs.params)),
+        **{f"{key}_slope_{copies:.0f}": interval(*told) for copies, told in by_copies.items()},
     }  # fmt: skip
 
 
-def points(told: Told) -> Told:
-    """A share and its ends in percentage points."""
-    value, lo, hi = told
-    return 100 * value, 100 * lo, 100 * hi
+def _at_four_copies(own: "DataFrame") -> dict[str, str]:
+    """Recovered share of the tagged at the largest size beside the most duplicated, without them, and among few."""
+    largest = own[own["params"] == own["params"].max()].groupby("context")[[HITS, TRIALS]].sum()
+    shares = {"left_before": "duplicated", "left_after": "unique", "equal_4_recovered": "equal"}
+    return {key: share(*map(float, wilson(*largest.loc[name]))) for key, name in shares.items()}
 
 
-def _differences(pairs: Mapping[str, Pairs]) -> str:
-    """A row a comparison and number of copies, a column a size: the difference of the recovered shares, in points."""
+def _points(value: float, lo: float, hi: float) -> str:
+    """A difference of shares in percentage points; draws that all say the same have no interval."""
+    return interval(100 * value, 100 * lo, 100 * hi) if np.isfinite(lo) else f"{number(100 * value)} in every draw"
+
+
+def _by_copies(
+    pairs: Mapping[str, Pairs], of: Callable[[Pairs], Mapping[float, Told]], said: Callable[..., str]
+) -> str:
+    """A row a comparison and number of copies, a column a size: what `of` tells, as `said`."""
     sizes = sorted({size for one in pairs.values() for size in one.params})
     rows = []
     for key, one in pairs.items():
         for copies in np.unique(one.copies):
-            told = size_difference(one.at(one.copies == copies))
-            cells = [interval(*points(told[size])) if size in told else "not run" for size in sizes]
+            told = of(one.at(one.copies == copies))
+            cells = [said(*told[size]) if size in told else "not run" for size in sizes]
             rows.append([f"{COMPARED[key]}, {copies:.0f} {'copy' if copies == 1 else 'copies'}", *cells])
-    return table(["difference in points", *(f"{size:,.0f} parameters" for size in sizes)], rows)
+    return table(["company", *(f"{size:,.0f} parameters" for size in sizes)], rows)
 
 
 def _exchange(strata: "DataFrame") -> dict[str, str]:

@@ -82,7 +82,7 @@ def _against_the_law(axes: Axes, law: "DataFrame") -> list["DataFrame"]:
                       fillstyle="full" if tagged else "none", markeredgewidth=0.8)  # fmt: skip
         drawn.append(rows.assign(context=f"{name}: foretold"))
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", zorder=0)
-    axes.set(title="beside study 1's law", ylabel="measured share of the ceiling", xlabel="share by the law",
+    axes.set(title="beside study 1's law", ylabel="measured share", xlabel="share by the law",
              xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))  # fmt: skip
     _plain(axes)
     return drawn

@@ -14,18 +14,23 @@ from analysis.summary import last_evaluations
 from analysis.table import Tables
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 Array = np.ndarray
 HITS = "n_basin_recovered"
-KNOWS = {"law": ("params_per_unique", "exposures", "time"), "blind": ("params", "exposures", "time")}
+KNOWS = {
+    "law": ("params_per_unique", "exposures", "time"),
+    "blind": ("params", "exposures", "time"),
+    "effective": ("params_per_effective", "exposures", "time"),
+}
 
 
 def beside_the_law(known: Tables, strata: "DataFrame") -> "DataFrame":
     """The last rows of `strata` with their share of the ceiling, `measured`, and what each of KNOWS says of it.
 
     known: study 1's tables, all that the laws are fitted to. `blind` is the same law without the number of images, so
-    blind to company at equal n_train.
+    blind to company at equal n_train; `effective` has the number of images of which each as often as the others would
+    give the same chance that two draws are one image, n_train^2 / sum copies^2 (Hill 1973, order 2), in its place.
     """
     before, last = _told(base(known)[1]), last_evaluations(_told(strata))
     return last.assign(measured=_share(last), **{name: _predicted(before, last, name) for name in KNOWS})
@@ -39,7 +44,8 @@ def foretold(last: "DataFrame", words: Mapping[str, str]) -> dict[str, str]:
     over = Over(last["draw"].to_numpy(), seed=0)
     squares = {name: (last[name] - last["measured"]).to_numpy() ** 2 for name in KNOWS}
     errors = {f"{name}_error": over.root(each) for name, each in squares.items()}
-    errors["blind_worse"] = over.mean(squares["blind"] - squares["law"], np.ones(len(last), bool))
+    for name in ("blind", "effective"):
+        errors[f"{name}_worse"] = over.mean(squares[name] - squares["law"], np.ones(len(last), bool))
     return {
         "foretold": _by_company(last[last["copies"] == last["tagged"]], words), "n_strata": count(len(last)),
         **{name: interval(one["value"], one["lo"], one["hi"]) for name, one in errors.items()},
@@ -48,7 +54,17 @@ def foretold(last: "DataFrame", words: Mapping[str, str]) -> dict[str, str]:
 
 def _told(strata: "DataFrame") -> "DataFrame":
     """The rows with a ceiling, from where the averaged weights are no longer those of the warm-up."""
+    strata = strata.assign(effective=effective_number(strata))
     return strata[(strata["images_seen"] >= EARLIEST) & (strata[CEILING] > 0) & strata[HITS].notna()]
+
+
+def effective_number(strata: "DataFrame") -> "Series":
+    """The effective number of images of each row's training set, from the strata of its evaluation."""
+    training = strata.assign(
+        n=strata["n_images"] * strata["copies"], squares=strata["n_images"] * strata["copies"] ** 2
+    )
+    sums = training.groupby(["run_id", "images_seen"])[["n", "squares"]].transform("sum")
+    return sums["n"] ** 2 / sums["squares"]
 
 
 def _share(rows: "DataFrame") -> Array:
@@ -56,7 +72,7 @@ def _share(rows: "DataFrame") -> Array:
 
 
 def _variables(rows: "DataFrame", name: str) -> dict[str, Array]:
-    columns = {**quotients(rows), "params": rows["params"]}
+    columns = {**quotients(rows), "params": rows["params"], "params_per_effective": rows["params"] / rows["effective"]}
     return {variable: np.asarray(columns[variable], float) for variable in KNOWS[name]}
 
 

@@ -88,9 +88,8 @@ def _difference(counts: Counts) -> float:
 
 
 def size_log_odds(pairs: Pairs) -> dict[float, Told]:
-    """Size -> (value, lo, hi) of the common log-odds over its copies, mean over draws; without sizes that tell none."""
-    found = _by_size(pairs, lambda counts: common_log_odds(counts)[0])
-    return {size: told for size, told in found.items() if np.isfinite(told[0])}
+    """Size -> (value, lo, hi) of the common log-odds over its copies, mean over the draws that tell them."""
+    return _by_size(pairs, lambda counts: common_log_odds(counts)[0])
 
 
 def size_difference(pairs: Pairs) -> dict[float, Told]:

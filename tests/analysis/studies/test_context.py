@@ -69,8 +69,10 @@ def ends(text: str) -> tuple[float, float, float]:
 def test_the_planted_log_odds_and_their_slope_are_found(found):
     value, lo, hi = ends(found["equal_slope"])
     assert lo < -0.5 < hi and value == pytest.approx(-0.5, abs=0.25) and float(found["equal_slope_p"]) < 0.01
-    first, *_, last = found["equal_by_size"].split("), ")
+    row = next(line for line in found["odds"].splitlines() if line.startswith("| the rest few") and "16 copies" in line)
+    first, *_, last = row.strip("| ").split(" | ")[1:]
     assert float(first.split(" ")[0]) > 1.5 > 0.5 > float(last.split(" ")[0])
+    assert float(found["equal_slope_16"].split(" ")[0]) == pytest.approx(-0.5, abs=0.4)
 
 
 def test_company_that_does_nothing_is_told_as_nothing(found):

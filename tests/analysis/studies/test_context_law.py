@@ -8,7 +8,7 @@ import pandas
 import pytest
 from scipy.special import expit
 
-from analysis.studies.context_law import beside_the_law, foretold
+from analysis.studies.context_law import beside_the_law, effective_number, foretold
 from analysis.studies.memorization import BASE_RULE
 from analysis.table import Tables, validated
 
@@ -58,6 +58,13 @@ def test_where_the_law_holds_its_error_is_that_of_the_counts(known):
     worse, ends = found["blind_worse"].split(" (")
     assert float(worse) > 0 and float(ends.split(" to ")[0]) > 0
     assert found["n_strata"] == str(2 * 3 * 3 * 4)
+
+
+def test_the_effective_number_of_images_is_that_of_equal_ones_and_of_one_that_rules():
+    """Ten images of 5 copies are ten; one of 90 among ten single ones: 100^2 / (90^2 + 10)."""
+    rows = [("equal", 5, 10), ("ruled", 90, 1), ("ruled", 1, 10)]
+    strata = pandas.DataFrame(rows, columns=["run_id", "copies", "n_images"]).assign(images_seen=64)
+    assert effective_number(strata).tolist() == pytest.approx([10, 100**2 / 8110, 100**2 / 8110])
 
 
 def test_what_company_adds_beyond_the_number_of_images_is_an_error(known):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from scaling.code_version import code_version
 from scaling.config import build
-from scaling.sweep.worker import outcome, write_to
+from scaling.sweep.worker import end_once, outcome, write_to
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,10 @@ def run(tree: Mapping[str, object], driver: Driver, log: str) -> tuple[str, obje
     write_to(Path(log))
     with suppress(OSError):
         os.chdir(driver.directory)
-    before = signal.signal(signal.SIGINT, _end)
+    before = signal.signal(signal.SIGINT, end_once)
     try:
         return outcome(build(tree))
     except SystemExit:
         return "interrupted", ""
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _end(signum: int, frame: object) -> None:
-    raise SystemExit(128 + signum)

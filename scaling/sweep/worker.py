@@ -31,7 +31,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def main(connection: Connection, log: Path, driver: int) -> None:
     """Runs cells until the driver says None or goes away; SIGTERM ends it with 143 after a checkpoint."""
     os.setsid()  # Ctrl-C reaches the driver alone, which then ends its workers
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, end_once)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != driver:  # it was gone before we asked
@@ -49,7 +49,12 @@ def main(connection: Connection, log: Path, driver: int) -> None:
         run_together(configs, progress, lambda run, kind, content: connection.send((kind, run, content)))
 
 
-def _end(signum: int, frame: object) -> None:
+def end_once(signum: int, frame: object) -> None:
+    """Raises SystemExit; the same signal again must not end the checkpoint and the record that follow.
+
+    Linux tells of a driver's death once for each of its threads (PR_SET_PDEATHSIG), and schedulers repeat themselves.
+    """
+    signal.signal(signum, signal.SIG_IGN)
     raise SystemExit(128 + signum)
 
 

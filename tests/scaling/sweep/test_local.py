@@ -3,6 +3,7 @@ import resource
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,22 @@ def test_workers_die_with_their_driver(sweep):
     process.communicate(timeout=20)
     until(lambda: all(gone(pid) for pid in workers))
     assert [of_seed(made.runs, seed)[0] for seed in (0, 1)] == ["interrupted", "interrupted"]
+    assert not list(made.runs.glob("*/lock.json"))
+
+
+def test_a_worker_told_to_end_again_and_again_ends_once_and_keeps_its_record(sweep):
+    """A driver of several threads that is killed says it once a thread; a scheduler may repeat it as well."""
+    made = sweep(1)
+    process = made.start(FAKE="hang0")
+    until(lambda: made.trained() == [0])
+    (worker,) = children(process.pid)
+    process.send_signal(signal.SIGSTOP)  # it would start the cell again
+    with suppress(ProcessLookupError):
+        while not gone(worker):
+            os.kill(worker, signal.SIGTERM)
+    process.kill()
+    process.communicate(timeout=20)
+    assert of_seed(made.runs, 0)[0] == "interrupted"
     assert not list(made.runs.glob("*/lock.json"))
 
 

@@ -49,14 +49,7 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
     """Every number of the page by name."""
     strata = with_context(tables)
     last = last_evaluations(strata)
-    own = last[last["copies"] == last["tagged"]]
-    rest = last[(last["copies"] == 1) & (last["tagged"] == 4)]
-    pairs = {
-        "equal": paired(own, "unique", "equal"),
-        "matched": paired(own, "unique", "matched"),
-        "left_tagged": paired(own[own["tagged"] == 4], "duplicated", "unique"),
-        "left_rest": paired(rest, "duplicated", "unique"),
-    }
+    own, pairs = last[last["copies"] == last["tagged"]], comparisons(last)
     found = {"n_runs": count(last["run_id"].nunique()), "recovered": _recovered(own)}
     for key, one in pairs.items():
         found |= _compared(one, key)
@@ -64,6 +57,26 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
     found["differences"] = _by_copies(pairs, size_difference, _points)
     found["odds"] = _by_copies(pairs, size_log_odds, interval)
     return found | _exchange(strata) | foretold(beside_the_law(load(folder.parent / BEFORE), strata), BESIDE)
+
+
+def comparisons(last: "DataFrame") -> dict[str, Pairs]:
+    """What the estimands are of, by the names of COMPARED; last: the last strata of `with_context`."""
+    own, rest = last[last["copies"] == last["tagged"]], last[(last["copies"] == 1) & (last["tagged"] == 4)]
+    return {
+        "equal": paired(own, "unique", "equal"),
+        "matched": paired(_matched(own), "unique", "matched"),
+        "left_tagged": paired(own[own["tagged"] == 4], "duplicated", "unique"),
+        "left_rest": paired(rest, "duplicated", "unique"),
+    }
+
+
+def _matched(own: "DataFrame") -> "DataFrame":
+    """The rows with `equal` as `matched` too where its images are as many (sweeps/context.yaml: at 4 copies)."""
+    import pandas
+
+    n_unique = own.loc[own["context"] == "matched", "n_unique"]
+    as_many = own[(own["context"] == "equal") & own["n_unique"].isin(n_unique)]
+    return pandas.concat([own, as_many.assign(context="matched")], ignore_index=True)
 
 
 def with_context(tables: Tables) -> "DataFrame":

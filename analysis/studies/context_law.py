@@ -8,6 +8,7 @@ import numpy as np
 from analysis.fitting.estimate import fit
 from analysis.laws import law
 from analysis.registered import Over
+from analysis.studies.context_pairs import HITS
 from analysis.studies.memorization import CEILING, EARLIEST, base, quotients
 from analysis.studies.quoted import count, interval, number, table
 from analysis.summary import last_evaluations
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 Array = np.ndarray
-HITS = "n_basin_recovered"
 KNOWS = {
     "law": ("params_per_unique", "exposures", "time"),
     "blind": ("params", "exposures", "time"),

@@ -9,9 +9,10 @@ import pandas
 import pytest
 from scipy.special import expit
 
-from analysis.studies.context import figures, numbers, with_context
+from analysis.studies.context import comparisons, figures, numbers, with_context
 from analysis.studies.context_pairs import estimands, exchanged, paired
 from analysis.studies.mantel_haenszel import Counts, common_log_odds
+from analysis.summary import last_evaluations
 from analysis.table import Tables, validated
 
 SIZES = (10_405, 40_489, 159_697, 357_625, 634_273)
@@ -75,11 +76,14 @@ def test_the_planted_log_odds_and_their_slope_are_found(found):
     assert float(found["equal_slope_16"].split(" ")[0]) == pytest.approx(-0.5, abs=0.4)
 
 
-def test_company_that_does_nothing_is_told_as_nothing(found):
-    for key in ("matched_log_odds", "matched_slope"):
-        value, lo, hi = ends(found[key])
-        assert lo < 0 < hi and abs(value) < 0.3
-    assert float(found["matched_p"]) > 0.05 and found["matched_pairs"] == "40"
+def test_company_that_does_nothing_is_told_as_nothing():
+    """`matched` has the cells of `equal` at 4 copies, whose images are as many; `equal` has all three."""
+    pairs = comparisons(last_evaluations(with_context(planted(0, 0, 0))))
+    for one in (pairs["equal"], pairs["matched"]):
+        (odds, *_), (slope, *_), (difference, lo, hi) = estimands(one)
+        assert abs(odds) < 0.3 and abs(slope) < 0.3 and abs(difference) < 0.05 and lo < 0 < hi
+        assert np.unique(one.copies).tolist() == [1, 4, 16] and len(one.params) == 60
+        assert exchanged(one)[0] > 0.05
 
 
 def test_the_others_gain_when_the_most_duplicated_leave(found):

@@ -52,7 +52,8 @@ def main(connection: Connection, log: Path, driver: int) -> None:
 def end_once(signum: int, frame: object) -> None:
     """Raises SystemExit; the same signal again must not end the checkpoint and the record that follow.
 
-    Linux tells of a driver's death once for each of its threads (PR_SET_PDEATHSIG), and schedulers repeat themselves.
+    It does come again: from the driver when it stops and when it ends, and Linux tells of a driver's death once for
+    each of its threads (PR_SET_PDEATHSIG).
     """
     signal.signal(signum, signal.SIG_IGN)
     raise SystemExit(128 + signum)

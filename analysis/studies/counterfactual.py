@@ -10,6 +10,7 @@ from analysis.counterfactual import pooled, study
 from analysis.lira import FORMS, lira
 from analysis.studies.over_runs import share_of_runs
 from analysis.studies.quoted import count, interval, number, share, table
+from analysis.studies.recovered_first import recovered_with
 from analysis.studies.study import Study, drawn
 from analysis.summary import last_evaluations
 from analysis.table import Tables
@@ -25,12 +26,14 @@ GOES_WITH = {
     "distance_10": "distance to the 10th nearest",
     "leverage": "leverage",
 }
+RECOVERED_WITH = {"Mbar": "score", **GOES_WITH}
 TOP = 0.10  # of the scores: those called highly memorized
 
 
 def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
     """Every number of the page by name, by cell and pooled."""
-    _, answer = study(last_evaluations(tables.images), _gallery(tables), level=LEVEL, seed=SEED)
+    images = last_evaluations(tables.images)
+    scored, answer = study(images, _gallery(tables), level=LEVEL, seed=SEED)
     sizes = tables.evals.groupby("cell_id")[["width", "params"]].first()
     cells: dict[str, dict[str, Any]] = {
         f"width {sizes.width[one['cell_id']]:.0f}": one for one in sorted(
@@ -40,6 +43,7 @@ def numbers(tables: Tables, folder: Path) -> Mapping[str, str]:
     found = {"n_runs": count(answer["n_runs"]), "n_images": count(answer["pooled"]["n_images"])}
     found["scores"] = table(["", *cells], list(_lines(cells)))
     found |= {f"{key}_{name.replace(' ', '_')}": text for name, one in cells.items() for key, text in _of(one).items()}
+    found |= _recovered_first(scored, images, {name: one["cell_id"] for name, one in cells.items() if name != "both"})
     return found | _attack(tables.images) | _recovered(last_evaluations(tables.strata))
 
 
@@ -114,6 +118,19 @@ def _lines(cells: Mapping[str, Mapping[str, Any]]) -> Sequence[Sequence[str]]:
     return [*rows, [f"mean score at {', '.join(map(str, copies))} copies (nats)", *means]]
 
 
+def _recovered_first(scored: "DataFrame", images: "DataFrame", cell_ids: Mapping[str, str]) -> dict[str, str]:
+    """What the recovered chains of an image go with: a row for each of RECOVERED_WITH, by cell and pooled."""
+    told = {
+        name: recovered_with(scored[scored["cell_id"] == cell], images[images["cell_id"] == cell], list(RECOVERED_WITH))
+        for name, cell in cell_ids.items()
+    }
+    told["both"] = recovered_with(pooled(scored), images, list(RECOVERED_WITH))
+    found = {f"recovered_with_{name}_{column.replace(' ', '_')}": interval(rho.value, rho.lo, rho.hi)
+             for column, each in told.items() for name, rho in each.items()}  # fmt: skip
+    rows = [[words, *(interval(*each[name][:3]) for each in told.values())] for name, words in RECOVERED_WITH.items()]
+    return found | {"recovered_first": table(["an image's recovered chains with its …", *told], rows)}
+
+
 def _attack(images: "DataFrame") -> dict[str, str]:
     """Membership by a threshold and by LiRA: the range of AUC over runs."""
     runs = lira(last_evaluations(images))
@@ -122,11 +139,13 @@ def _attack(images: "DataFrame") -> dict[str, str]:
 
 
 def _recovered(strata: "DataFrame") -> dict[str, str]:
-    """Chains that come back of images with fewest and with most copies, by size: what the score is compared with."""
+    """Chains that come back by size and copies, and of the ideal denoiser: what the score is compared with."""
     found = {}
     for (width, copies), rows in strata.groupby(["width", "copies"]):
         shares = share(*share_of_runs(rows["n_basin_recovered"], rows["n_basin"]))
         found[f"recovered_{width:.0f}_{copies:.0f}"] = shares
+    for copies, rows in strata.groupby("copies"):
+        found[f"recovered_ideal_{copies:.0f}"] = share(rows["n_ideal_basin_recovered"].sum() / rows["n_basin"].sum())
     return found
 
 

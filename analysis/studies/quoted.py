@@ -50,8 +50,8 @@ def count(value: float) -> str:
 
 
 def interval(value: float | None, lo: float | None, hi: float | None, digits: int = 2) -> str:
-    """`1.7 (1.6 to 1.8)`, the ends to the places of the value; an open end is said."""
-    if value is None or not np.isfinite(value):
+    """`1.7 (1.6 to 1.8)`, the ends to the places of the value; an open end is said, two tell nothing."""
+    if not any(end is not None and np.isfinite(end) for end in (lo, hi)) or value is None or not np.isfinite(value):
         return "cannot tell"
     ends = [number(end, digits) if end is not None and np.isfinite(end) else "no limit" for end in (lo, hi)]
     return f"{number(value, digits)} ({ends[0]} to {ends[1]})"

@@ -26,6 +26,7 @@ def test_numbers_have_two_digits(value, said):
 def test_intervals_shares_and_counts():
     assert interval(1.734, 1.61, None) == "1.7 (1.6 to no limit)"
     assert interval(None, 1, 2) == "cannot tell"
+    assert interval(0.0, float("-inf"), float("inf")) == interval(1.7, None, None) == "cannot tell"
     assert share(0.8512, 0.8312, 0.87) == "85 % (83 to 87)" and share(0.0, 0.0, 0.0025) == "0 % (0 to 0.25)"
     assert count(3660) == "3,660"
 

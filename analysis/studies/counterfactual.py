@@ -145,7 +145,7 @@ def _recovered(strata: "DataFrame") -> dict[str, str]:
         shares = share(*share_of_runs(rows["n_basin_recovered"], rows["n_basin"]))
         found[f"recovered_{width:.0f}_{copies:.0f}"] = shares
     for copies, rows in strata.groupby("copies"):
-        found[f"recovered_ideal_{copies:.0f}"] = share(rows["n_ideal_basin_recovered"].sum() / rows["n_basin"].sum())
+        found[f"recovered_ideal_{copies:.0f}"] = share(*share_of_runs(rows["n_ideal_basin_recovered"], rows["n_basin"]))
     return found
 
 
